@@ -1,0 +1,145 @@
+"""How a session reaches a model: the protocol every transport keeps, and what a transport reports.
+
+A transport carries client events one way and server events the other, and says what became of the model's audio. One that
+plays the audio itself (a phone line) reports what the caller really heard; one that hands the audio to the program
+(`WebSocketTransport`) reports none of the `Playback*` events, and the program does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias
+
+import msgspec
+
+from realtime_bridge.wire import ClientEvent, ServerEvent
+
+
+class _Report(msgspec.Struct, frozen=True, kw_only=True):
+    pass
+
+
+class ItemCut(_Report, frozen=True, kw_only=True):
+    """An assistant's audio item that the caller did not hear to its end.
+
+    `heard_ms` is what the caller heard of it (0: nothing), `audio_ms` what the model had sent of it by then.
+    """
+
+    response_id: str
+    item_id: str
+    content_index: int
+    heard_ms: int
+    audio_ms: int
+
+
+class PlaybackStarted(_Report, frozen=True, kw_only=True, tag="playback_started"):
+    """The caller begins to hear this item."""
+
+    response_id: str
+    item_id: str
+    content_index: int
+
+
+class PlaybackFinished(_Report, frozen=True, kw_only=True, tag="playback_finished"):
+    """The caller has heard this item to its end."""
+
+    response_id: str
+    item_id: str
+    content_index: int
+    audio_ms: int
+
+
+class PlaybackInterrupted(_Report, frozen=True, kw_only=True, tag="playback_interrupted"):
+    """Audio was taken back from the caller. Truncates for `cuts` have been sent to the model already."""
+
+    cuts: tuple[ItemCut, ...]
+    by: str  # "speech": the caller spoke; "program": `interrupt()` was called
+
+
+class DtmfReceived(_Report, frozen=True, kw_only=True, tag="dtmf_received"):
+    """The caller pressed a key: 0-9, *, #, A-D."""
+
+    digit: str
+
+
+class ModelConnected(_Report, frozen=True, kw_only=True, tag="model_connected"):
+    """A socket to a model is open; `attempt` counts from 1 over the life of the transport."""
+
+    attempt: int
+
+
+class ModelLost(_Report, frozen=True, kw_only=True, tag="model_lost"):
+    """The model's socket closed or broke. `retryable` is False where a new connection would be refused as well."""
+
+    message: str
+    code: int | str | None = None
+    retryable: bool = True
+
+
+class TransportClosed(_Report, frozen=True, kw_only=True, tag="transport_closed"):
+    """The last event of a transport: the caller hung up, or `close()` was called. Reported exactly once."""
+
+    reason: str
+
+
+class TransportProblem(_Report, frozen=True, kw_only=True, tag="transport_problem"):
+    """Something was wrong and survived: a malformed message, audio beyond a limit. For logs and error events."""
+
+    message: str
+    where: str = ""
+
+
+TransportReport: TypeAlias = (
+    PlaybackStarted
+    | PlaybackFinished
+    | PlaybackInterrupted
+    | DtmfReceived
+    | ModelConnected
+    | ModelLost
+    | TransportClosed
+    | TransportProblem
+)
+TransportEvent: TypeAlias = ServerEvent | TransportReport
+TransportListener: TypeAlias = Callable[[TransportEvent], None]
+
+
+class RealtimeTransport(Protocol):
+    """What a session needs of a transport.
+
+    `listener` is called synchronously, on the event loop, from the socket's own callback: it must return at once and
+    must not raise. Events arrive in order; `TransportClosed` is the last.
+    """
+
+    @property
+    def plays_audio(self) -> bool:
+        """True when the transport plays the model's audio itself and reports `Playback*`."""
+        ...
+
+    async def connect(self, listener: TransportListener, *, session: dict[str, Any]) -> None:
+        """Open the model's socket and send `session` as the first `session.update`.
+
+        Returns when the model has confirmed it. Raises TransportError when it cannot be reached, refuses, or does not
+        answer in time.
+        """
+        ...
+
+    def send(self, event: ClientEvent) -> None:
+        """Send one client event to the model, without waiting. Ignored, with a report, once the transport is closed."""
+        ...
+
+    def send_audio(self, audio: bytes) -> None:
+        """Caller audio from the program, in the session's input format. Transports with a caller of their own refuse it
+        (MisuseError)."""
+        ...
+
+    def interrupt(self) -> None:
+        """Stop the reply now: cancel what is being generated, take back what is unheard, truncate it at the model."""
+        ...
+
+    def set_muted(self, muted: bool) -> None:
+        """While muted, the model hears silence instead of the caller."""
+        ...
+
+    async def close(self, reason: str = "closed by the program") -> None:
+        """End in order, at most a few seconds; idempotent."""
+        ...
