@@ -1,0 +1,29 @@
+"""Recorded calls: a tape holds every input of a call's machines, so that the call can be run again from it."""
+
+from realtime_bridge.tape.background import BackgroundFile
+from realtime_bridge.tape.file import TapeFile
+from realtime_bridge.tape.format import (
+    PAYLOAD_BYTES_MAX,
+    Source,
+    TapeError,
+    TapeHeader,
+    TapeReader,
+    TapeRecord,
+    TapeWriter,
+    TornTail,
+    read_tape,
+)
+
+__all__ = [
+    "PAYLOAD_BYTES_MAX",
+    "BackgroundFile",
+    "Source",
+    "TapeError",
+    "TapeFile",
+    "TapeHeader",
+    "TapeReader",
+    "TapeRecord",
+    "TapeWriter",
+    "TornTail",
+    "read_tape",
+]

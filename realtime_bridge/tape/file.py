@@ -1,0 +1,70 @@
+"""A tape on disk, written while the call runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from realtime_bridge.errors import MisuseError
+from realtime_bridge.tape.background import BACKLOG_BYTES_MAX, BackgroundFile, write_whole
+from realtime_bridge.tape.format import Source, TapeWriter
+
+CHUNK_BYTES = 64 * 1024
+CHUNK_S = 0.5  # what a killed process loses, at most
+
+
+class TapeFile:
+    """Appends records to a new tape. Never waits for the disk and never fails: problems end the tape, not the call.
+
+    A record that cannot be kept ends the tape there, since one with a hole in it would replay another call.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        disk: Executor,
+        *,
+        created_at: datetime,
+        metadata: Mapping[str, Any],
+        on_problem: Callable[[str], None],
+        backlog_bytes_max: int = BACKLOG_BYTES_MAX,
+    ) -> None:
+        """`disk` and `on_problem` as for `BackgroundFile`; `created_at` and `metadata` as for `TapeWriter`, and what
+        that raises."""
+        self._writer = TapeWriter(created_at=created_at, metadata=metadata)
+        self._file = BackgroundFile(path, disk, on_problem=on_problem, backlog_bytes_max=backlog_bytes_max)
+        self._chunk_ends_at = CHUNK_S
+        self._flush(0.0)  # the header at once: from here on the tape can be read
+
+    @property
+    def is_open(self) -> bool:
+        """False once the tape is closed or has ended for a problem; records are ignored then."""
+        return self._file.is_open
+
+    def append(self, time: float, source: Source, payload: bytes) -> None:
+        """Add one record. `time`: seconds since the tape began, monotonic."""
+        if not self._file.is_open:
+            return
+        try:
+            waiting_bytes = self._writer.append(time, source, payload)
+        except MisuseError as e:
+            self._flush(time)
+            self._file.give_up(str(e))
+            return
+        if waiting_bytes >= CHUNK_BYTES or time >= self._chunk_ends_at:
+            self._flush(time)
+
+    async def close(self) -> None:
+        """Write what is left and close the file; bounded, idempotent."""
+        if self._file.is_open:
+            self._flush(self._chunk_ends_at)
+        await self._file.close()
+
+    def _flush(self, time: float) -> None:
+        chunk = self._writer.take()
+        self._chunk_ends_at = time + CHUNK_S
+        self._file.submit(partial(write_whole, data=chunk), len(chunk))
