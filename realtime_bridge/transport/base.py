@@ -32,6 +32,18 @@ class ItemCut(_Report, frozen=True, kw_only=True):
     audio_ms: int
 
 
+class AudioReceived(_Report, frozen=True, kw_only=True, tag="audio_received"):
+    """More audio of an assistant's item has come from the model: `audio_ms` of it so far, in order with the transcript.
+
+    What the model says is timed by it, so that the words a caller heard can be told from those that were cut.
+    """
+
+    response_id: str
+    item_id: str
+    content_index: int
+    audio_ms: int
+
+
 class PlaybackStarted(_Report, frozen=True, kw_only=True, tag="playback_started"):
     """The caller begins to hear this item."""
 
@@ -90,7 +102,8 @@ class TransportProblem(_Report, frozen=True, kw_only=True, tag="transport_proble
 
 
 TransportReport: TypeAlias = (
-    PlaybackStarted
+    AudioReceived
+    | PlaybackStarted
     | PlaybackFinished
     | PlaybackInterrupted
     | DtmfReceived
@@ -115,6 +128,12 @@ class RealtimeTransport(Protocol):
         """True when the transport plays the model's audio itself and reports `Playback*`."""
         ...
 
+    @property
+    def session_config(self) -> dict[str, Any]:
+        """What every `session.update` on this transport must carry, above all both audio formats, shaped as in
+        `RealtimeSessionCreateRequest`: `{"audio": {"input": {"format": …}, "output": {"format": …}}}`."""
+        ...
+
     async def connect(self, listener: TransportListener, *, session: dict[str, Any]) -> None:
         """Open the model's socket and send `session` as the first `session.update`.
 
@@ -134,6 +153,21 @@ class RealtimeTransport(Protocol):
 
     def interrupt(self) -> None:
         """Stop the reply now: cancel what is being generated, take back what is unheard, truncate it at the model."""
+        ...
+
+    def discard(self, response_id: str) -> None:
+        """Play nothing more of this response: what is not with the player yet and what still comes is dropped.
+
+        For a reply that was cancelled before it began. Other responses' audio is left alone.
+        """
+        ...
+
+    def hold_back(self, budget_ms: int) -> None:
+        """Before `connect`: keep each piece of the model's audio until `release` lets it go, at most `budget_ms`."""
+        ...
+
+    def release(self, item_id: str, content_index: int, audio_ms: int | None) -> None:
+        """Let this item's audio go to the caller up to `audio_ms` (None: all of it, and what still comes)."""
         ...
 
     def set_muted(self, muted: bool) -> None:
