@@ -1,6 +1,6 @@
 """Recorded calls: a tape holds every input of a call's machines, so that the call can be run again from it."""
 
-from realtime_bridge.tape.background import BackgroundFile
+from realtime_bridge.tape.background import BackgroundFile, InlineDisk
 from realtime_bridge.tape.file import TapeFile
 from realtime_bridge.tape.format import (
     PAYLOAD_BYTES_MAX,
@@ -17,6 +17,7 @@ from realtime_bridge.tape.format import (
 __all__ = [
     "PAYLOAD_BYTES_MAX",
     "BackgroundFile",
+    "InlineDisk",
     "Source",
     "TapeError",
     "TapeFile",

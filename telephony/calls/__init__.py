@@ -1,0 +1,1 @@
+"""One live call, and what is kept of it."""
