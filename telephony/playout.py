@@ -143,6 +143,7 @@ class PlayoutLedger:
         self._marks: dict[str, _Mark] = {}  # sent and not echoed, in order
         self._mark_count = 0
         self._next_mark_wire = EARLY_MARK_BYTES
+        self._marked_wire = 0
         self._round_trips: deque[float] = deque(maxlen=ROUND_TRIPS_KEPT)
         self._round_trip_s = 0.0
         self._jitter_s = 0.0  # how far one way of the network strays from its mean, to either side
@@ -215,10 +216,16 @@ class PlayoutLedger:
     def mark_is_due(self) -> bool:
         return self._wire >= self._next_mark_wire
 
+    @property
+    def ends_in_mark(self) -> bool:
+        """True when a mark stands behind all audio sent."""
+        return self._marked_wire == self._wire
+
     def mark_sent(self, now: float) -> str:
         """A mark goes out now, behind everything sent so far. Returns its name, unique in the stream."""
         self._mark_count += 1
         name = f"m{self._mark_count}"
+        self._marked_wire = self._wire
         run = self._playing(now)
         if run is None:
             self._marks[name] = _Mark(self._wire, now, None)

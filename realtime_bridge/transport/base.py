@@ -137,7 +137,7 @@ class RealtimeTransport(Protocol):
     async def connect(self, listener: TransportListener, *, session: dict[str, Any]) -> None:
         """Open the model's socket and send `session` as the first `session.update`.
 
-        Returns when the model has confirmed it. Raises TransportError when it cannot be reached, refuses, or does not
+        May be called again after `ModelLost`, for a new socket. Returns when the model has confirmed it. Raises TransportError when it cannot be reached, refuses, or does not
         answer in time.
         """
         ...

@@ -1,0 +1,422 @@
+"""The bridge: one phone's media stream joined to one realtime model, and barge-in.
+
+It routes. What comes in (phone messages, server events, client events of the session, time) goes to the leaf that knows:
+`caller_audio` (caller to model), `agent_audio` (model to phone), `playout` (what was heard). What is decided here is
+barge-in, in one synchronous step:
+
+    1. `clear` takes the unheard audio back from the phone;
+    2. responses that the server does not cancel by itself are cancelled;
+    3. every item that was not wholly heard is truncated at what the caller heard of it;
+    4. audio that still comes of a response interrupted so is dropped until its `response.done`.
+
+Over a WebSocket "the client is responsible for ... truncating" (OpenAI, Realtime conversations, "Handling audio with
+WebSockets"): the server's VAD cancels the response and does no more. Playout outlives `response.done`: a reply that was
+generated long ago can still be interrupted, and one that was heard to its end cannot.
+
+Pure: `commands = bridge.handle(input, now)`; `bridge.next_deadline` says when to call `handle(Tick(), now)`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, cast
+
+import msgspec
+import pybase64
+
+from realtime_bridge.audio.transcode import Transcoder
+from realtime_bridge.transport.base import (
+    AudioReceived,
+    DtmfReceived,
+    ItemCut,
+    PlaybackFinished,
+    PlaybackInterrupted,
+    PlaybackStarted,
+    TransportEvent,
+    TransportProblem,
+)
+from realtime_bridge.wire import ClientEvent, ServerEvent, client, encode, server
+from telephony.agent_audio import AgentAudio
+from telephony.caller_audio import CallerAudio
+from telephony.playout import ItemKey, ItemPlayout, PlayedSpan, PlayoutLedger
+from telephony.twilio.media_stream import MediaStreamWriter
+from telephony.twilio.messages import Dtmf, Mark, Media, Stop
+
+PROBES_FIRST = 5  # marks at the start of a stream, to know the round trip before the first word
+PROBE_FIRST_S = 0.1
+PROBE_IDLE_S = 1.0
+REPLIES_MAX = 64
+TRUNCATES_KEPT = 64
+FORMAT_TRIES = 2
+
+
+class Tick(msgspec.Struct, frozen=True):
+    """Time has passed: the deadline was reached."""
+
+
+class Interrupt(msgspec.Struct, frozen=True):
+    """The program wants the reply stopped."""
+
+
+class Mute(msgspec.Struct, frozen=True):
+    """The model is to hear silence instead of the caller, or the caller again."""
+
+    muted: bool
+
+
+class ModelGone(msgspec.Struct, frozen=True):
+    """The model's socket is lost; another may come, and then begins with `session.update`."""
+
+
+BridgeInput: TypeAlias = Media | Dtmf | Mark | Stop | ServerEvent | ClientEvent | Tick | Interrupt | Mute | ModelGone
+
+
+class ToPhone(msgspec.Struct, frozen=True, gc=False):
+    """One text frame for the phone's socket."""
+
+    frame: bytes
+
+
+class ToModel(msgspec.Struct, frozen=True, gc=False):
+    """One text frame for the model's socket."""
+
+    frame: bytes
+
+
+class Report(msgspec.Struct, frozen=True):
+    """Something for the session to know."""
+
+    event: TransportEvent
+
+
+class ModelReady(msgspec.Struct, frozen=True):
+    """The model has confirmed the session; it hears the caller from here on."""
+
+
+class ModelUnfit(msgspec.Struct, frozen=True):
+    """The model insists on an audio format that this call does not speak: the connection is of no use."""
+
+    message: str
+
+
+class EndCall(msgspec.Struct, frozen=True):
+    """The phone's stream is over."""
+
+    reason: str
+
+
+Command: TypeAlias = ToPhone | ToModel | Report | ModelReady | ModelUnfit | EndCall
+
+
+@dataclass(slots=True)
+class _Reply:
+    """A response between `response.created` and `response.done`."""
+
+    response_id: str
+    in_conversation: bool = True
+    dropped: bool = False
+    cut: set[ItemKey] = field(default_factory=set)  # truncated already
+
+
+@dataclass(slots=True)
+class _Truncate:
+    key: ItemKey
+    audio_end_ms: int
+    retried: bool
+
+
+class Bridge:
+    """The machine of one call. Feed it everything that happens, in order; do what it returns, in order."""
+
+    def __init__(self, stream_sid: str, transcoder: Transcoder, *, now: float) -> None:
+        self._transcoder = transcoder
+        self._writer = MediaStreamWriter(stream_sid)
+        self._ledger = PlayoutLedger()
+        self._caller = CallerAudio(transcoder)
+        self._agent = AgentAudio(self._writer, transcoder, self._ledger)
+        self._replies: dict[str, _Reply] = {}
+        self._at_model: set[ItemKey] = set()  # unheard items that the model of this connection knows
+        self._interrupts = True  # the session's turn detection interrupts the reply when the caller speaks
+        self._detects_turns = True
+        self._truncates: dict[str, _Truncate] = {}
+        self._event_count = 0
+        self._format_tries = 0
+        self._probes = 0
+        self._probe_at = now
+        self._playout_at: float | None = None
+        self._release_at: float | None = None
+        self._handlers = self._table()
+
+    # ---- the machine's three doors -------------------------------------------------------------------------------
+
+    def handle(self, event: BridgeInput, now: float) -> list[Command]:
+        """Take one input at the time it happened; returns what to do, in order."""
+        handler = self._handlers.get(type(event))
+        if handler is not None:
+            return handler(event, now)
+        return [Report(cast("TransportEvent", event))]
+
+    @property
+    def next_deadline(self) -> float:
+        """When to call `handle(Tick(), now)`, unless something else happens before."""
+        deadline = self._probe_at
+        for at in (self._caller.stalls_at, self._playout_at, self._release_at):
+            if at is not None and at < deadline:
+                deadline = at
+        return deadline
+
+    def take_played(self, now: float) -> list[PlayedSpan]:
+        """What the caller has heard since the last call, final; for recordings."""
+        return self._ledger.take_played(now)
+
+    @property
+    def round_trip_ms(self) -> float:
+        return self._ledger.round_trip_ms
+
+    def plays_until(self, now: float) -> float:
+        """When the caller will have heard everything that was sent."""
+        return self._ledger.plays_until(now)
+
+    def _table(self) -> dict[type, Callable[[Any, float], list[Command]]]:
+        return {
+            Media: self._on_media,
+            Mark: self._on_mark,
+            Dtmf: lambda m, _: [Report(DtmfReceived(digit=m.digit))],
+            Stop: lambda _m, _: [EndCall("the caller hung up, or the call was moved on")],
+            Tick: self._on_tick,
+            Interrupt: self._on_interrupt,
+            Mute: self._on_mute,
+            ModelGone: self._on_model_gone,
+            server.SessionUpdated: self._on_session_updated,
+            server.InputAudioBufferSpeechStarted: self._on_speech_started,
+            server.ResponseCreated: self._on_response_created,
+            server.ResponseDone: self._on_response_done,
+            server.ResponseOutputAudioDelta: self._on_audio,
+            server.ResponseOutputAudioDone: self._on_audio_done,
+            server.ErrorEvent: self._on_error,
+            client.SessionUpdate: self._on_session_update,
+            **dict.fromkeys(_PASSED_ON, self._on_client_event),
+        }
+
+    # ---- the phone ---------------------------------------------------------------------------------------------------
+
+    def _on_media(self, media: Media, now: float) -> list[Command]:
+        return [ToModel(frame) for frame in self._caller.media(media, now)]
+
+    def _on_mark(self, mark: Mark, now: float) -> list[Command]:
+        self._ledger.mark_echoed(mark.name, now)
+        return self._advance(now)
+
+    def _on_tick(self, _: Tick, now: float) -> list[Command]:
+        commands: list[Command] = [ToModel(frame) for frame in self._caller.stall(now)]
+        if self._release_at is not None and now >= self._release_at:
+            commands += self._to_phone(self._agent.release(now), now)
+        if now >= self._probe_at:
+            self._probes += 1
+            self._probe_at = now + (PROBE_FIRST_S if self._probes < PROBES_FIRST else PROBE_IDLE_S)
+            if not self._agent.unheard(now):
+                commands += self._to_phone(self._agent.probe(now), now)
+        if self._playout_at is not None and now >= self._playout_at:
+            commands += self._advance(now)
+        return commands
+
+    def _advance(self, now: float) -> list[Command]:
+        """Report what the caller has begun to hear, and heard to its end."""
+        begun, ended = self._ledger.advance(now)
+        self._playout_at = self._ledger.next_change_at(now)
+        commands: list[Command] = [Report(PlaybackStarted(**msgspec.structs.asdict(key))) for key in begun]
+        for p in ended:
+            self._at_model.discard(p.key)
+            finished = PlaybackFinished(**msgspec.structs.asdict(p.key), audio_ms=int(p.audio_ms))
+            commands.append(Report(finished))
+        return commands
+
+    def _to_phone(self, frames: list[bytes], now: float) -> list[Command]:
+        self._playout_at = self._ledger.next_change_at(now)
+        self._release_at = self._agent.release_at(now)
+        return [ToPhone(frame) for frame in frames]
+
+    # ---- the model: session and formats --------------------------------------------------------------------------------
+
+    def _on_session_update(self, event: client.SessionUpdate, _now: float) -> list[Command]:
+        """Both formats go into every update: a session that forgets them falls back to PCM, which is static here."""
+        session = deepcopy(event.session)
+        audio = session.setdefault("audio", {})
+        for way in ("input", "output"):
+            audio.setdefault(way, {})["format"] = self._transcoder.model_format_json
+        session.setdefault("type", "realtime")
+        return [ToModel(encode(msgspec.structs.replace(event, session=session)))]
+
+    def _on_session_updated(self, event: server.SessionUpdated, _now: float) -> list[Command]:
+        audio = event.session.get("audio") or {}
+        wrong = [
+            f"{way} {audio[way]['format']}"
+            for way in ("input", "output")
+            if (audio.get(way) or {}).get("format") and audio[way]["format"].get("type") != self._format_type
+        ]
+        if wrong:
+            return self._insist_on_formats(", ".join(wrong))
+        self._format_tries = 0
+        turn_detection = (audio.get("input") or {}).get("turn_detection", {})
+        self._detects_turns = turn_detection is not None
+        self._interrupts = self._detects_turns and turn_detection.get("interrupt_response") is not False
+        commands: list[Command] = [ToModel(frame) for frame in self._caller.model_ready()]
+        return [ModelReady(), *commands, Report(event)]
+
+    @property
+    def _format_type(self) -> str:
+        return str(self._transcoder.model_format_json["type"])
+
+    def _insist_on_formats(self, wrong: str) -> list[Command]:
+        self._format_tries += 1
+        message = f"the model's audio format is not the call's ({self._format_type}): {wrong}"
+        if self._format_tries >= FORMAT_TRIES:
+            return [ModelUnfit(message)]
+        again = client.SessionUpdate(session={})
+        return [Report(TransportProblem(message=message)), *self._on_session_update(again, 0.0)]
+
+    def _on_model_gone(self, _: ModelGone, now: float) -> list[Command]:
+        """What was sent plays on; nothing of it can be truncated at a model that is gone."""
+        self._caller.model_gone()
+        self._replies.clear()
+        self._truncates.clear()
+        self._at_model.clear()
+        return self._to_phone(self._agent.finish_item(now), now)
+
+    # ---- the model: replies --------------------------------------------------------------------------------------------
+
+    def _on_response_created(self, event: server.ResponseCreated, _now: float) -> list[Command]:
+        response = event.response
+        if response.id is not None:
+            if len(self._replies) >= REPLIES_MAX:
+                del self._replies[next(iter(self._replies))]
+            self._replies[response.id] = _Reply(response.id, in_conversation=response.conversation_id is not None)
+        return [Report(event)]
+
+    def _on_response_done(self, event: server.ResponseDone, now: float) -> list[Command]:
+        reply = self._replies.pop(event.response.id or "", None)
+        frames = self._agent.finish_response(event.response.id, now) if reply is None or not reply.dropped else []
+        return [*self._to_phone(frames, now), Report(event)]
+
+    def _on_audio(self, event: server.ResponseOutputAudioDelta, now: float) -> list[Command]:
+        key = ItemKey(event.response_id, event.item_id, event.content_index)
+        reply = self._replies.get(event.response_id)
+        if reply is not None and reply.dropped:
+            return self._drop(reply, key)
+        try:
+            audio = pybase64.b64decode(event.delta, None, True)
+        except ValueError:
+            problem = TransportProblem(message="audio that is not base64 was left out", where="$.delta")
+            return [Report(problem)]
+        self._at_model.add(key)
+        commands = self._to_phone(self._agent.delta(key, audio, now), now)
+        received = AudioReceived(**msgspec.structs.asdict(key), audio_ms=self._agent.item_ms)
+        return [*commands, Report(received)]
+
+    def _drop(self, reply: _Reply, key: ItemKey) -> list[Command]:
+        """Late audio of an interrupted response: the caller never hears it, and the model shall know."""
+        if key in reply.cut or not reply.in_conversation:
+            return []
+        reply.cut.add(key)
+        return [self._truncate(key, 0)]
+
+    def _on_audio_done(self, event: server.ResponseOutputAudioDone, now: float) -> list[Command]:
+        key = ItemKey(event.response_id, event.item_id, event.content_index)
+        return [*self._to_phone(self._agent.finish(key, now), now), Report(event)]
+
+    # ---- barge-in ------------------------------------------------------------------------------------------------------
+
+    def _on_speech_started(self, event: server.InputAudioBufferSpeechStarted, now: float) -> list[Command]:
+        commands = self._cut_off(now, by="speech", cancelled_by_server=True) if self._interrupts else []
+        return [*commands, Report(event)]
+
+    def _on_interrupt(self, _: Interrupt, now: float) -> list[Command]:
+        return self._cut_off(now, by="program", cancelled_by_server=False)
+
+    def _cut_off(self, now: float, *, by: str, cancelled_by_server: bool) -> list[Command]:
+        """Barge-in, in one step (see the top of this module)."""
+        commands: list[Command] = []
+        unheard: tuple[ItemPlayout, ...] = ()
+        speaking = self._agent.unheard(now)
+        if speaking:
+            frame, unheard = self._agent.clear(now)
+            commands.append(ToPhone(frame))
+        for reply in self._replies.values():
+            if not reply.dropped and not (cancelled_by_server and reply.in_conversation):
+                commands.append(ToModel(encode(self._cancel(reply.response_id))))
+            reply.dropped = True
+        if speaking:
+            cuts = tuple(
+                ItemCut(**msgspec.structs.asdict(p.key), heard_ms=int(p.heard_ms), audio_ms=int(p.audio_ms))
+                for p in unheard
+            )
+            for p, cut in zip(unheard, cuts, strict=True):
+                commands += self._truncate_item(p.key, cut.heard_ms)
+            self._playout_at = self._release_at = None
+            commands.append(Report(PlaybackInterrupted(cuts=cuts, by=by)))
+        return commands
+
+    def _truncate_item(self, key: ItemKey, heard_ms: int) -> list[Command]:
+        if key not in self._at_model:
+            return []
+        self._at_model.discard(key)
+        reply = self._replies.get(key.response_id)
+        if reply is not None:
+            reply.cut.add(key)
+            if not reply.in_conversation:
+                return []
+        return [self._truncate(key, heard_ms)]
+
+    def _truncate(self, key: ItemKey, audio_end_ms: int, *, retried: bool = False) -> ToModel:
+        event_id = self._next_event_id()
+        while len(self._truncates) >= TRUNCATES_KEPT:
+            del self._truncates[next(iter(self._truncates))]
+        self._truncates[event_id] = _Truncate(key, audio_end_ms, retried)
+        event = client.ConversationItemTruncate(
+            event_id=event_id, item_id=key.item_id, content_index=key.content_index, audio_end_ms=audio_end_ms
+        )
+        return ToModel(encode(event))
+
+    def _cancel(self, response_id: str) -> client.ResponseCancel:
+        return client.ResponseCancel(event_id=self._next_event_id(), response_id=response_id)
+
+    def _next_event_id(self) -> str:
+        self._event_count += 1
+        return f"bridge_{self._event_count}"
+
+    def _on_error(self, event: server.ErrorEvent, _now: float) -> list[Command]:
+        """An error is no reason to end a call. A truncate that was too long is sent once more, at the server's length."""
+        truncate = self._truncates.pop(event.error.event_id or "", None)
+        if truncate is None or truncate.retried:
+            return [Report(event)]
+        lengths = [int(ms) for ms in re.findall(r"(\d+)\s*ms", event.error.message)]
+        shorter = [ms for ms in lengths if ms < truncate.audio_end_ms]
+        if not shorter:
+            return [Report(event)]
+        return [self._truncate(truncate.key, max(shorter), retried=True), Report(event)]
+
+    # ---- the session ---------------------------------------------------------------------------------------------------
+
+    def _on_client_event(self, event: ClientEvent, _now: float) -> list[Command]:
+        return [ToModel(encode(event))]
+
+    def _on_mute(self, event: Mute, _now: float) -> list[Command]:
+        self._caller.muted = event.muted
+        return []
+
+
+_PASSED_ON = (
+    client.InputAudioBufferAppend,
+    client.InputAudioBufferCommit,
+    client.InputAudioBufferClear,
+    client.OutputAudioBufferClear,
+    client.ConversationItemCreate,
+    client.ConversationItemRetrieve,
+    client.ConversationItemDelete,
+    client.ConversationItemTruncate,
+    client.ResponseCreate,
+    client.ResponseCancel,
+)

@@ -1,0 +1,108 @@
+"""Caller to model: every millisecond of the call, once, in order, without waiting.
+
+A model's turn detection counts the audio it is given, not the clock. So audio that the phone did not send must be made
+up with silence, or the end of the caller's turn is never found: a gap by the phone's own timestamps is filled when the
+next audio comes, a stall (nothing comes at all) while it lasts. Until the model is ready the audio is held.
+
+Pure: the time is an argument (seconds, monotonic).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import pybase64
+
+from realtime_bridge.audio.g711 import MULAW_SILENCE
+from realtime_bridge.audio.transcode import Transcoder
+from realtime_bridge.wire import append_frame
+from telephony.twilio.messages import Media
+
+BYTES_PER_MS = 8
+HELD_MS_MAX = 10_000
+GAP_MS_MIN = 10  # timestamps may wobble by less than a frame
+GAP_MS_MAX = 10_000
+STALL_S = 0.200  # longer than any jitter worth calling so
+STALL_STEP_MS = 100
+APPEND_MS_MAX = 1000  # held audio goes out in pieces, so that no single frame is huge
+
+
+class CallerAudio:
+    """One call's caller audio on its way to the model. Methods return `input_audio_buffer.append` frames to send."""
+
+    def __init__(self, transcoder: Transcoder) -> None:
+        self.muted = False
+        self._transcoder = transcoder
+        self._passes_through = transcoder.model_format == "pcmu"
+        self._ready = False
+        self._held: deque[bytes] = deque()
+        self._held_ms = 0.0
+        self._expected_ms: float | None = None  # timestamp the next media should carry
+        self._stalls_at: float | None = None
+        self._made_up_ms = 0.0  # silence sent since the last media
+        self.lost_ms = 0.0  # held audio that had to make room
+        self.unfilled_ms = 0.0  # of gaps too long to fill
+
+    def media(self, media: Media, now: float) -> list[bytes]:
+        """Audio came from the phone."""
+        mulaw = media.mulaw
+        frames: list[bytes] = []
+        if self._expected_ms is not None:
+            gap_ms = media.timestamp_ms - self._expected_ms - self._made_up_ms
+            if gap_ms > GAP_MS_MIN:
+                frames = self._fill(gap_ms)
+        self._expected_ms = media.timestamp_ms + len(mulaw) / BYTES_PER_MS
+        self._made_up_ms = 0.0
+        self._stalls_at = now + STALL_S
+        if self._passes_through and self._ready and not self.muted:
+            frames.append(append_frame(media.payload))
+        else:
+            frames += self._give(MULAW_SILENCE * len(mulaw) if self.muted else mulaw)
+        return frames
+
+    def stall(self, now: float) -> list[bytes]:
+        """To be called at `stalls_at`: nothing has come for a while, so silence is sent in its place."""
+        if self._stalls_at is None or now < self._stalls_at:
+            return []
+        self._stalls_at = now + STALL_STEP_MS / 1000
+        step_ms = STALL_STEP_MS if self._made_up_ms else round(STALL_S * 1000)
+        self._made_up_ms += step_ms
+        return self._give(MULAW_SILENCE * (step_ms * BYTES_PER_MS))
+
+    @property
+    def stalls_at(self) -> float | None:
+        """When `stall` should be called, if no media comes before."""
+        return self._stalls_at
+
+    def model_ready(self) -> list[bytes]:
+        """The model listens: what was held goes out."""
+        self._ready = True
+        held = b"".join(self._held)
+        self._held.clear()
+        self._held_ms = 0.0
+        step = APPEND_MS_MAX * BYTES_PER_MS
+        return [self._append(held[i : i + step]) for i in range(0, len(held), step)]
+
+    def model_gone(self) -> None:
+        """The model does not listen; audio is held until it does, the newest ten seconds of it."""
+        self._ready = False
+
+    def _fill(self, gap_ms: float) -> list[bytes]:
+        if gap_ms > GAP_MS_MAX:
+            self.unfilled_ms += gap_ms - GAP_MS_MAX
+            gap_ms = GAP_MS_MAX
+        return self._give(MULAW_SILENCE * round(gap_ms * BYTES_PER_MS))
+
+    def _give(self, mulaw: bytes) -> list[bytes]:
+        if self._ready:
+            return [self._append(mulaw)]
+        self._held.append(mulaw)
+        self._held_ms += len(mulaw) / BYTES_PER_MS
+        while self._held_ms > HELD_MS_MAX and len(self._held) > 1:
+            dropped_ms = len(self._held.popleft()) / BYTES_PER_MS
+            self._held_ms -= dropped_ms
+            self.lost_ms += dropped_ms
+        return []
+
+    def _append(self, mulaw: bytes) -> bytes:
+        return append_frame(pybase64.b64encode(self._transcoder.to_model(mulaw)))
