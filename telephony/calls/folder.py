@@ -1,0 +1,80 @@
+"""Where a call's records lie: `DATA_DIR/calls/<callSid>/`, for the eyes of this program's user only.
+
+The functions touch the disk and may block: run them in a thread where a call is being served.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from pathlib import Path
+
+from realtime_bridge.errors import ProtocolError
+from telephony.calls.record import CallRecord, decode_record, encode_record
+
+CALL_SID = re.compile(r"CA[0-9a-fA-F]{32}")  # Twilio, "Call resource", Sid
+
+
+class CallFolder:
+    """One call's directory. Making one of these makes no directory: `create` does."""
+
+    def __init__(self, data_dir: Path, call_sid: str) -> None:
+        """Raises ProtocolError for what is no call SID: whatever a request names, its path stays inside `data_dir`."""
+        if not CALL_SID.fullmatch(call_sid):
+            raise ProtocolError(f"{call_sid[:40]!r} is no call SID", where="call_sid")
+        self.path = data_dir / "calls" / call_sid
+
+    @property
+    def tape(self) -> Path:
+        return self.path / "call.tape"
+
+    @property
+    def recording(self) -> Path:
+        return self.path / "call.wav"
+
+    @property
+    def timeline(self) -> Path:
+        return self.path / "timeline.svg"
+
+    @property
+    def record(self) -> Path:
+        return self.path / "call.json"
+
+    def create(self) -> None:
+        """Make the directory, and those above it that are missing, with mode 0700. Raises OSError."""
+        data_dir = self.path.parent.parent
+        data_dir.parent.mkdir(parents=True, exist_ok=True)
+        for directory in (data_dir, self.path.parent, self.path):
+            directory.mkdir(mode=0o700, exist_ok=True)
+
+    def write_record(self, record: CallRecord) -> None:
+        """Write call.json, or replace it: a reader finds the old one or the new one, whole. Raises OSError, MisuseError."""
+        replace_file(self.record, encode_record(record))
+
+    def read_record(self) -> CallRecord:
+        """Raises OSError, and ProtocolError for a file that is no record."""
+        return decode_record(self.record.read_bytes())
+
+    def write_timeline(self, svg: str) -> None:
+        """Write timeline.svg, or replace it, as `write_record` does. Raises OSError."""
+        replace_file(self.timeline, svg.encode())
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put `content` in `path`'s place at once, with mode 0600, safe against a crash at any moment. Raises OSError."""
+    number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(number, "wb") as f:
+            f.write(content)
+            f.flush()
+            os.fsync(f.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY)  # the new name is on disk only when its directory is
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
