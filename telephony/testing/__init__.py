@@ -1,0 +1,30 @@
+"""Simulated phones and callers, for tests, demos and measurements.
+
+`SimulatedPhone` (pure) knows what the caller really heard; `ScriptedCaller` (pure) speaks and listens by a script; `Link`
+is a network; `place_call` rings a running server over a real socket; `speech` holds a recorded human voice.
+"""
+
+from telephony.testing.caller import Stream, fetch_stream, place_call
+from telephony.testing.network import Link
+from telephony.testing.phone import Faults, Ids, SimulatedPhone
+from telephony.testing.result import CallResult
+from telephony.testing.script import HangUp, InterruptAfter, Pause, Press, Say, ScriptedCaller, Step, WaitForAgent
+
+__all__ = [
+    "CallResult",
+    "Faults",
+    "HangUp",
+    "Ids",
+    "InterruptAfter",
+    "Link",
+    "Pause",
+    "Press",
+    "Say",
+    "ScriptedCaller",
+    "SimulatedPhone",
+    "Step",
+    "Stream",
+    "WaitForAgent",
+    "fetch_stream",
+    "place_call",
+]

@@ -1,0 +1,156 @@
+"""A caller who follows a script: what he says and when, told by what he hears. Pure, like the phone he holds.
+
+caller = ScriptedCaller([WaitForAgent(), Say(hello), WaitForAgent(), HangUp()], phone)
+caller.advance(now)          # before every `phone.advance`, at least every 20 ms
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias, assert_never
+
+from realtime_bridge.errors import MisuseError
+from telephony.testing.ear import Audible, Ear
+from telephony.testing.phone import SimulatedPhone
+from telephony.twilio.messages import Digit
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Say this to its end. `mulaw`: 8 kHz; `label`: what it is called in the result."""
+
+    mulaw: bytes
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitForAgent:
+    """Until the agent has answered: has been heard since the caller's last word, and then been silent for `quiet_ms`."""
+
+    quiet_ms: float = 600.0
+    timeout_s: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class InterruptAfter:
+    """Until the agent's answer has been heard for this long; a `Say` behind it talks into the rest."""
+
+    heard_ms: float
+    timeout_s: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Press:
+    """Press a key; what the agent says from then on is its answer."""
+
+    digit: Digit
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    pass
+
+
+Step: TypeAlias = Say | WaitForAgent | InterruptAfter | Pause | Press | HangUp
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The caller spoke. Times of the phone's clock."""
+
+    label: str
+    start: float
+    end: float
+
+
+class ScriptedCaller:
+    """Goes through the steps and hangs up after the last, or when one of them takes too long (`failure` says which)."""
+
+    def __init__(self, steps: Sequence[Step], phone: SimulatedPhone) -> None:
+        """`phone`: one whose stream has started."""
+        if phone.started_at is None:
+            raise MisuseError("start the phone before its caller")
+        self.ear = Ear(phone.playback, phone.started_at)
+        self.said: list[Said] = []
+        self.failure: str | None = None
+        self._phone = phone
+        self._steps = tuple(steps)
+        self._index = 0
+        self._entered_at = phone.started_at  # when the current step began
+        self._answered_from = phone.started_at  # what the agent says from here on answers the caller
+        self._saying: Said | None = None
+
+    @property
+    def finished(self) -> bool:
+        """All steps are done, or one has failed."""
+        return self.failure is not None or self._index == len(self._steps)
+
+    @property
+    def step(self) -> str:
+        """Where the script stands, for messages: `step 2 of 5, WaitForAgent`."""
+        if self._index == len(self._steps):
+            return "after the last step"
+        return f"step {self._index + 1} of {len(self._steps)}, {type(self._steps[self._index]).__name__}"
+
+    def advance(self, now: float) -> None:
+        """Do all that the script asks for up to now."""
+        self.ear.listen(now)
+        while not self.finished and self._is_done(self._steps[self._index], now):
+            self._index += 1
+            self._entered_at = now
+        if self.finished:
+            self._phone.hang_up(now)
+
+    def give_up(self, why: str) -> None:
+        """The call ended from outside; a `failure` unless the script was finished."""
+        if not self.finished:
+            self.failure = f"{self.step}: {why}"
+
+    def _is_done(self, step: Step, now: float) -> bool:
+        """True when the next step may begin."""
+        match step:
+            case Say():
+                return self._say(step, now)
+            case WaitForAgent():
+                sound = self._answer
+                done = sound is not None and now - sound.end >= step.quiet_ms / 1000
+                return done or self._times_out(step.timeout_s, now, "has not finished an answer")
+            case InterruptAfter():
+                sound = self._answer
+                done = sound is not None and sound.end - sound.start >= step.heard_ms / 1000
+                return done or self._times_out(step.timeout_s, now, f"has not been heard for {step.heard_ms:g} ms")
+            case Pause():
+                return now - self._entered_at >= step.ms / 1000
+            case Press():
+                self._phone.press(step.digit, now)
+                self._answered_from = now
+                return True
+            case HangUp():
+                return True
+        assert_never(step)
+
+    @property
+    def _answer(self) -> Audible | None:
+        return self.ear.heard_since(self._answered_from)
+
+    def _say(self, step: Say, now: float) -> bool:
+        if self._saying is None:
+            self._saying = Said(step.label, *self._phone.speak(step.mulaw))
+        if now < self._saying.end:
+            return False
+        self.said.append(self._saying)
+        self._answered_from = self._saying.end
+        self._saying = None
+        return True
+
+    def _times_out(self, timeout_s: float, now: float, what: str) -> bool:
+        """Never done; sets `failure` once the time is up."""
+        if now - self._entered_at >= timeout_s:
+            self.give_up(f"the agent {what} within {timeout_s:g} s")
+        return False
