@@ -118,6 +118,8 @@ class _Stream:
 
     def process(self, pcm16: bytes) -> bytes:
         """Resample the next chunk, of any length, as PCM16. Raises `ProtocolError` if a sample is cut in half."""
+        if not pcm16:
+            return b""
         require_whole_samples(pcm16)
         samples = np.frombuffer(pcm16, _PCM16)
         piece = self._fir.piece_samples

@@ -6,7 +6,7 @@ its way. `pcmu`: both sides speak the phone's mu-law, and bytes pass through unt
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias, assert_never
 
 from realtime_bridge.audio.g711 import mulaw_to_pcm16, pcm16_to_mulaw
 from realtime_bridge.audio.pcm16 import BYTES_PER_SAMPLE
@@ -22,7 +22,7 @@ class Transcoder(Protocol):
     def model_format(self) -> AudioKind: ...
 
     @property
-    def model_format_json(self) -> dict[str, Any]:
+    def model_format_json(self) -> dict[str, str | int]:
         """The Realtime API's `audio.input.format` and `audio.output.format`."""
         ...
 
@@ -58,7 +58,7 @@ class Pcm24kTranscoder:
         self._half_sample = b""
 
     @property
-    def model_format_json(self) -> dict[str, Any]:
+    def model_format_json(self) -> dict[str, str | int]:
         return {"type": "audio/pcm", "rate": 24000}
 
     def to_model(self, mulaw: bytes) -> bytes:
@@ -88,7 +88,7 @@ class MulawPassThrough:
     model_bytes_per_ms: Final = 8
 
     @property
-    def model_format_json(self) -> dict[str, Any]:
+    def model_format_json(self) -> dict[str, str | int]:
         return {"type": "audio/pcmu"}
 
     def to_model(self, mulaw: bytes) -> bytes:
@@ -106,4 +106,10 @@ class MulawPassThrough:
 
 def transcoder(kind: AudioKind) -> Transcoder:
     """A call's transcoder for the setting `REALTIME_AUDIO`."""
-    return Pcm24kTranscoder() if kind == "pcm" else MulawPassThrough()
+    match kind:
+        case "pcm":
+            return Pcm24kTranscoder()
+        case "pcmu":
+            return MulawPassThrough()
+        case _:
+            assert_never(kind)
