@@ -1,0 +1,217 @@
+"""Every setting of the phone server, in one place: from the environment or a `.env` file, checked at the start.
+
+`realtime-bridge settings` prints this table. A wrong value is answered by a SettingsError that says what is expected
+and where to find it; the values of secrets never appear in errors, tables or logs.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from realtime_bridge.errors import MisuseError
+
+
+class SettingsError(MisuseError):
+    """The settings cannot work; the message holds one line per mistake, and what to do about it."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _http_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        well_formed = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        well_formed = False
+    if not well_formed:
+        raise ValueError("expected http://HOST or https://HOST, with a port and a path if need be")
+    if "@" in parts.netloc or "?" in value or "#" in value:
+        raise ValueError("a user name, a query or a fragment cannot be part of it")
+    return value.rstrip("/")
+
+
+def _sid(prefix: str, what: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not re.fullmatch(prefix + "[0-9a-fA-F]{32}", value):
+            raise ValueError(f"{what} is {prefix} and 32 hexadecimal digits; copy it from https://console.twilio.com")
+        return value
+
+    return AfterValidator(check)
+
+
+def _agent(value: str) -> str:
+    if not re.fullmatch(r"[\w.]+:\w+", value):
+        raise ValueError("expected MODULE:NAME, such as my_company.front_desk:agent")
+    return value
+
+
+def _countries(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    codes = tuple(code.strip().upper() for code in value.split(",") if code.strip())
+    for code in codes:
+        if not re.fullmatch("[A-Z]{2}", code):
+            raise ValueError(f"{code!r} is not a two-letter country code (ISO 3166), such as US or DE")
+    return codes
+
+
+def _database_url(value: str) -> str:
+    if not value.startswith(("sqlite:///", "postgresql://")):
+        raise ValueError("expected sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE")
+    return value
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+
+
+class Settings(BaseSettings):
+    """Read with `load_settings`; each field is the environment variable of the same name in capitals."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    openai_api_key: SecretStr | None = Field(
+        None, description="Key for the realtime model. Without one, the local model answers."
+    )
+    openai_base_url: HttpUrl = Field(
+        "https://api.openai.com/v1", description="The model's API; its Realtime WebSocket is the same URL with ws(s)."
+    )
+    realtime_model: str = Field("gpt-realtime", description="The realtime model.")
+    realtime_audio: Literal["pcm", "pcmu"] = Field(
+        "pcm",
+        description="Audio towards the model: pcm (PCM16 at 24 kHz) or pcmu (the phone's own G.711, passed through).",
+    )
+    twilio_account_sid: Annotated[str, _sid("AC", "an account SID")] | None = Field(
+        None, description="The Twilio account."
+    )
+    twilio_auth_token: SecretStr | None = Field(
+        None, description="Proves that requests come from Twilio. Without it, the server answers on loopback only."
+    )
+    twilio_api_key_sid: Annotated[str, _sid("SK", "an API key's SID")] | None = Field(
+        None, description="API key for calls to Twilio, instead of the auth token."
+    )
+    twilio_api_key_secret: SecretStr | None = Field(None, description="The secret of that API key.")
+    twilio_api_base_url: HttpUrl = Field(
+        "https://api.twilio.com", description="Twilio's REST API, or a simulator's of the same shape."
+    )
+    public_url: HttpUrl | None = Field(
+        None, description="How Twilio reaches this server, such as https://phone.example.com; what Twilio signs."
+    )
+    database_url: Annotated[str, AfterValidator(_database_url)] | None = Field(
+        None, description="sqlite:///PATH or postgresql://…. By default, an SQLite file in DATA_DIR."
+    )
+    data_dir: Path = Field(Path("data"), description="Where recordings and tapes are kept.")
+    agent: Annotated[str, AfterValidator(_agent)] | None = Field(
+        None, description="MODULE:NAME of the agent that answers. By default, the demo agent."
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
+    log_format: Literal["console", "json"] = Field("console", description="Log lines for people or for machines.")
+    record_calls: bool = Field(default=True, description="Whether calls are recorded: on or off.")
+    max_calls: int = Field(100, ge=1, description="Calls at once, per process; above it, callers get the busy answer.")
+    call_seconds_max: int = Field(3600, ge=1, description="The longest a call may last, in seconds.")
+    allowed_countries: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("US",), description="Countries that outbound calls may go to: two-letter codes, separated by commas."
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _strip(cls, value: Any) -> Any:
+        return value.strip() if isinstance(value, str) else value
+
+    @field_validator("log_level", "log_format", "realtime_audio", mode="before")
+    @classmethod
+    def _lower(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
+
+    _split_countries = field_validator("allowed_countries", mode="before")(_countries)
+
+    @model_validator(mode="after")
+    def _pairs(self) -> Settings:
+        if (self.twilio_api_key_sid is None) != (self.twilio_api_key_secret is None):
+            raise ValueError("TWILIO_API_KEY_SID and TWILIO_API_KEY_SECRET belong together: set both or none")
+        return self
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings of the environment and `.env`; `overrides` (by field name) win. Raises SettingsError."""
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as e:
+        lines = []
+        for error in e.errors(include_url=False, include_input=False):
+            name = str(error["loc"][0]).upper() + ": " if error["loc"] else ""
+            lines.append(name + error["msg"].removeprefix("Value error, "))
+        raise SettingsError("\n".join(dict.fromkeys(lines))) from None  # the cause would repeat it, less clearly
+
+
+def check_signing(settings: Settings) -> None:
+    """Whether requests can be checked, if they are to be. Raises SettingsError."""
+    if settings.twilio_auth_token is not None and settings.public_url is None:
+        raise SettingsError(
+            "PUBLIC_URL: needed with TWILIO_AUTH_TOKEN, since Twilio signs the URL it calls; "
+            "set it to this server's address as Twilio knows it, such as https://phone.example.com"
+        )
+
+
+def check_exposure(settings: Settings, host: str) -> None:
+    """Refuse to listen where strangers could call who cannot be told from Twilio. Raises SettingsError."""
+    if settings.twilio_auth_token is not None:
+        return
+    teaching = (
+        "anyone could use the model at your cost, because without TWILIO_AUTH_TOKEN requests cannot be checked. "
+        "Set it (https://console.twilio.com, Account info), or"
+    )
+    if not is_loopback(host):
+        raise SettingsError(f"HOST: {host} can be reached from other machines: {teaching} listen on 127.0.0.1")
+    if settings.public_url is not None and not is_loopback(urlsplit(settings.public_url).hostname or ""):
+        raise SettingsError(f"PUBLIC_URL: {settings.public_url} opens this server to the world: {teaching} unset it")
+
+
+class SettingRow(msgspec.Struct, frozen=True):
+    """One line of the table. `value` is None when unset, and masked where it is secret."""
+
+    name: str
+    value: str | None
+    is_set: bool
+    description: str
+
+
+def settings_table(settings: Settings) -> list[SettingRow]:
+    """All settings in their order of declaration, fit for printing."""
+    return [
+        SettingRow(name.upper(), _shown(getattr(settings, name)), name in settings.model_fields_set, field.description or "")
+        for name, field in Settings.model_fields.items()
+    ]  # fmt: skip
+
+
+def _shown(value: Any) -> str | None:
+    match value:
+        case None:
+            return None
+        case SecretStr():
+            return "********"
+        case bool():
+            return "on" if value else "off"
+        case tuple():
+            return ",".join(value)
+    return re.sub(r"(?<=//)([^:/@]*):[^@]*@", r"\1:********@", str(value))

@@ -1,0 +1,42 @@
+"""The TwiML documents this server answers with, by the `twilio` package's own classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final, TypeAlias
+
+from twilio.twiml.voice_response import Connect, VoiceResponse  # type: ignore[import-untyped]  # ships no types
+
+from realtime_bridge.errors import MisuseError
+
+PARAMETER_CHARS_MAX: Final = 500  # name and value together; https://www.twilio.com/docs/voice/twiml/stream
+
+AddVerbs: TypeAlias = Callable[[VoiceResponse], None]
+
+
+def connect_stream(url: str, parameters: Mapping[str, str], *, then: AddVerbs | None = None) -> str:
+    """Join the call to the media socket at `url` (`wss://…`; Twilio drops query strings, hence `parameters`).
+
+    `then` adds the verbs that follow when the socket closes, for whatever cause; without any, Twilio hangs up.
+    """
+    if "?" in url:
+        raise MisuseError("Twilio drops the query string of a <Stream> URL: pass parameters instead")
+    connect = Connect()
+    stream = connect.stream(url=url)
+    for name, value in parameters.items():
+        if len(name) + len(value) > PARAMETER_CHARS_MAX:
+            raise MisuseError(f"<Parameter> {name!r} is longer than {PARAMETER_CHARS_MAX} characters")
+        stream.parameter(name=name, value=value)
+    response = VoiceResponse()
+    response.append(connect)
+    if then is not None:
+        then(response)
+    return str(response)
+
+
+def apologise(message: str) -> str:
+    """Say `message` and hang up: a caller never meets dead air."""
+    response = VoiceResponse()
+    response.say(message)
+    response.hangup()
+    return str(response)

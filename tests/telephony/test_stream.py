@@ -1,0 +1,468 @@
+"""The media socket on a real port: what reaches a call, who is refused, and what is left when it is over."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import re
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import picows
+import pytest
+import uvloop
+from fastapi import FastAPI, WebSocket
+from twilio.request_validator import RequestValidator
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from realtime_bridge.errors import MisuseError
+from telephony.app import create_app
+from telephony.server import PhoneServer
+from telephony.settings import Settings
+from telephony.stream import StreamLimits
+from telephony.twilio.media_stream import FRAME_BYTES_MAX, MediaStreamWriter, PhoneSideWriter
+from telephony.twilio.messages import BinaryFrameError, Dtmf, Mark, Media, OversizedFrameError, PayloadError, Stop
+
+CALL, STREAM = "CA4567", "MZ0123"
+TOKEN = "an auth token"
+PUBLIC_URL = "https://phone.example.com"
+
+
+class Calls:
+    """Answers every call with one of itself: plays what it hears back to the phone, and keeps what it is told."""
+
+    def __init__(self):
+        self.starts, self.messages, self.frames, self.problems, self.ends = [], [], [], [], []
+        self.lines = []
+        self.ended = asyncio.Event()
+
+    def answer(self, start, line):
+        self.starts.append(start)
+        self.lines.append(line)
+        self.writer = MediaStreamWriter(start.stream_sid)
+        return self
+
+    def on_message(self, message, frame):
+        self.messages.append(message)
+        self.frames.append(frame)
+        if isinstance(message, Media):
+            self.lines[-1].send(self.writer.media_base64(message.payload))
+        if isinstance(message, Stop):
+            self.lines[-1].close(1000, "goodbye")
+
+    def on_problem(self, problem):
+        self.problems.append(problem)
+
+    def on_disconnect(self, reason):
+        self.ends.append(reason)
+        self.ended.set()
+
+
+def plain(**changes) -> Settings:
+    return Settings(_env_file=None, **{"twilio_auth_token": None, "public_url": None, **changes})
+
+
+@contextlib.asynccontextmanager
+async def serving(settings=None, answer=None, **limits):
+    """A server, and the calls it answers."""
+    calls = Calls()
+    app = create_app(answer=answer or calls.answer, settings=settings or plain(), limits=StreamLimits(**limits))
+    add_asgi_routes(app)
+    async with PhoneServer(app) as server:
+        yield server, calls
+
+
+def add_asgi_routes(app: FastAPI) -> None:
+    @app.websocket("/echo")
+    async def echo(websocket: WebSocket):
+        await websocket.accept()
+        await websocket.send_text(await websocket.receive_text())
+        await websocket.close()
+
+
+def media_url(server) -> str:
+    return server.url.replace("http", "ws", 1) + "/twilio/media"
+
+
+async def http(url: str, form: dict | None = None) -> tuple[int, str]:
+    """GET, or POST of a form: (status, body)"""
+
+    def ask():
+        data = None if form is None else urllib.parse.urlencode(form).encode()
+        try:
+            with urllib.request.urlopen(url, data, timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as e:
+            with e:
+                return e.code, e.read().decode()
+
+    return await asyncio.to_thread(ask)
+
+
+async def token_for(server, call_sid=CALL) -> str:
+    _, twiml = await http(server.url + "/twilio/voice", {"CallSid": call_sid})
+    return re.search('name="token" value="([^"]+)"', twiml).group(1)
+
+
+def phone(call_sid=CALL) -> PhoneSideWriter:
+    return PhoneSideWriter(stream_sid=STREAM, account_sid="AC0123", call_sid=call_sid)
+
+
+@contextlib.asynccontextmanager
+async def in_call(server, call_sid=CALL):
+    """A phone that has started: (its socket, its writer)"""
+    writer = phone(call_sid)
+    async with connect(media_url(server)) as socket:
+        await socket.send(writer.connected(), text=True)
+        await socket.send(writer.start({"token": await token_for(server, call_sid)}), text=True)
+        yield socket, writer
+
+
+async def closed_with(socket) -> tuple[int, str]:
+    """Read what comes until the other side closes: (code, reason)"""
+    with contextlib.suppress(ConnectionClosed):
+        async with asyncio.timeout(5):
+            async for _ in socket:
+                pass
+    return socket.close_code, socket.close_reason
+
+
+def both_loops(test):
+    """Run an async test on asyncio's own loop and on uvloop, which differ in how they read and switch protocols."""
+
+    @pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+    def run(loop_factory):
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(asyncio.wait_for(test(), 20))
+
+    run.__doc__ = test.__doc__
+    return run
+
+
+@both_loops
+async def test_a_call_flows_both_ways_and_ends_in_order():
+    async with serving() as (server, calls):
+        async with in_call(server) as (socket, writer):
+            sent = [writer.media(b"\x7f" * 160, 0), writer.dtmf("5"), writer.mark("m1"), writer.stop()]
+            for frame in sent:
+                await socket.send(frame, text=True)
+            echo = json.loads(await socket.recv())
+            assert echo["streamSid"] == STREAM
+            assert echo["media"]["payload"] == json.loads(sent[0])["media"]["payload"]
+            assert await closed_with(socket) == (1000, "goodbye")
+        await calls.ended.wait()
+        assert [start.call_sid for start in calls.starts] == [CALL]
+        assert [type(message) for message in calls.messages] == [Media, Dtmf, Mark, Stop]
+        assert calls.frames == sent
+        assert calls.ends == ["closed by this server: 1000 goodbye"]
+        assert server.media.calls == 0
+
+
+@both_loops
+async def test_http_and_other_websockets_work_on_the_same_port():
+    async with serving() as (server, _), in_call(server):
+        assert await http(server.url + "/healthz") == (200, '{"status":"ok"}')
+        async with connect(server.url.replace("http", "ws", 1) + "/echo") as socket:
+            await socket.send("hello")
+            assert await socket.recv() == "hello"
+        with pytest.raises(InvalidStatus, match="403"):
+            await connect(server.url.replace("http", "ws", 1) + "/nowhere")
+        assert (await http(server.url + "/twilio/media"))[0] == 404
+
+
+@both_loops
+async def test_an_upgrade_request_may_come_in_many_segments():
+    async with serving() as (server, calls):
+        token = await token_for(server)
+        host, port = server.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        request = (
+            f"GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n"
+            f"GET /twilio/media HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        ).encode()
+        for start in range(0, len(request), 37):
+            writer.write(request[start : start + 37])
+            await writer.drain()
+        assert b'"ok"' in await reader.readuntil(b'"ok"}')
+        assert b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in await reader.readuntil(b"\r\n\r\n")  # RFC 6455, section 1.3
+        start = phone().start({"token": token})
+        frame = b"\x81\xfe" + len(start).to_bytes(2, "big") + bytes(4) + start  # masked with zeros
+        for byte in frame:
+            writer.write(bytes([byte]))
+            await writer.drain()
+        writer.write(b"\x88\x80" + bytes(4))
+        assert await reader.read() == b"\x88\x02\x03\xe8"  # the close is answered with 1000, then the socket closes
+        await calls.ended.wait()
+        assert [s.call_sid for s in calls.starts] == [CALL]
+        writer.close()
+
+
+@both_loops
+async def test_a_message_in_fragments_is_put_together():
+    async with serving() as (server, calls), in_call(server) as (socket, writer):
+        frame = writer.media(b"\x7f" * 160, 0).decode()
+        await socket.send([frame[:10], frame[10:200], frame[200:]])
+        await socket.recv()
+        assert calls.frames == [frame.encode()]
+
+
+@both_loops
+async def test_malformed_frames_are_reported_and_the_call_goes_on():
+    async with serving() as (server, calls), in_call(server) as (socket, writer):
+        for bad in (b"binary", '{"event":"media"', "x" * (FRAME_BYTES_MAX + 1), ["y" * FRAME_BYTES_MAX] * 3):
+            await socket.send(bad)
+        await socket.send(writer.media(b"\xff", 0).replace(b'/w=="', b'/w"'), text=True)
+        await socket.send(writer.media(b"\x7f", 0), text=True)
+        await socket.recv()
+        kinds = [type(problem) for problem in calls.problems]
+        assert (kinds[0], kinds[2], kinds[3], kinds[4]) == (
+            BinaryFrameError, OversizedFrameError, OversizedFrameError, PayloadError,
+        )  # fmt: skip
+        assert len(calls.messages) == 1
+
+
+@both_loops
+async def test_repeated_problems_are_reported_less_often():
+    async with serving() as (server, calls), in_call(server) as (socket, writer):
+        for _ in range(100):
+            await socket.send(b"binary")
+        await socket.send(writer.media(b"\x7f", 0), text=True)
+        await socket.recv()
+        assert len(calls.problems) == 3
+
+
+@both_loops
+async def test_a_frame_beyond_all_limits_closes_the_socket():
+    async with serving() as (server, calls), in_call(server) as (socket, _):
+        with contextlib.suppress(ConnectionClosed):
+            await socket.send("x" * 1_000_000)
+        assert (await closed_with(socket))[0] == 1009
+        await calls.ended.wait()
+
+
+@both_loops
+async def test_tokens_open_one_stream_of_their_own_call_once():
+    async with serving() as (server, calls):
+        token = await token_for(server)
+        attempts = [
+            (CALL, {}, (1008, "no token")),
+            (CALL, {"token": "guessed"}, (1008, "the token belongs to another call")),
+            ("CA9999", {"token": token}, (1008, "no token is open for this call: it was used, has expired, or never was")),
+        ]  # fmt: skip
+        for call_sid, parameters, expected in attempts:
+            async with connect(media_url(server)) as socket:
+                await socket.send(phone(call_sid).start(parameters), text=True)
+                assert await closed_with(socket) == expected
+        assert calls.starts == []
+        for opened in (True, False):
+            async with connect(media_url(server)) as socket:
+                writer = phone()
+                await socket.send(writer.start({"token": token}), text=True)
+                await socket.send(writer.media(b"\x7f", 0), text=True)
+                if opened:
+                    await socket.recv()
+                else:
+                    assert (await closed_with(socket))[0] == 1008
+        assert len(calls.starts) == 1
+
+
+@both_loops
+async def test_another_audio_format_is_refused():
+    async with serving() as (server, calls), connect(media_url(server)) as socket:
+        await socket.send(phone().start().replace(b"x-mulaw", b"x-alaw0"), text=True)
+        assert await closed_with(socket) == (1003, "only 8 kHz mono mu-law")
+        assert calls.starts == []
+
+
+@both_loops
+async def test_silent_sockets_are_dropped_and_do_not_keep_others_out_for_long():
+    async with serving(start_seconds_max=0.2, waiting_sockets_max=3) as (server, calls):
+        silent = [await connect(media_url(server)) for _ in range(3)]
+        with pytest.raises(InvalidStatus, match="503"):
+            await connect(media_url(server))
+        for socket in silent:
+            assert await closed_with(socket) == (1008, "no start message in time")
+        async with in_call(server) as (socket, writer):
+            await socket.send(writer.media(b"\x7f", 0), text=True)
+            await socket.recv()
+        assert len(calls.starts) == 1
+
+
+@both_loops
+async def test_a_call_is_not_subject_to_the_time_for_start():
+    async with serving(start_seconds_max=0.2) as (server, calls), in_call(server) as (socket, writer):
+        await socket.send(writer.mark("a"), text=True)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(calls.ended.wait(), 0.4)
+
+
+@both_loops
+async def test_a_flood_of_messages_closes_the_socket():
+    async with (
+        serving(messages_per_second=1, messages_burst=256) as (server, calls),
+        in_call(server) as (socket, writer),
+    ):
+        with contextlib.suppress(ConnectionClosed):
+            for number in range(600):
+                await socket.send(writer.mark(str(number)), text=True)
+        assert await closed_with(socket) == (1008, "too many messages")
+        await calls.ended.wait()
+        assert len(calls.messages) < 600
+
+
+@both_loops
+async def test_a_phone_that_takes_no_data_is_dropped():
+    async with serving(unsent_bytes_max=100_000) as (server, calls):
+        token = await token_for(server)
+        async with connect(media_url(server)) as socket:
+            socket.transport.pause_reading()
+            await socket.send(phone().start({"token": token}), text=True)
+            while not calls.lines:  # noqa: ASYNC110 - the server's side of a real socket
+                await asyncio.sleep(0)
+            frame = calls.writer.media(bytes(8000))
+            for _ in range(20_000):
+                calls.lines[0].send(frame)
+                if calls.lines[0].unsent_bytes > 100_000:
+                    break
+            await asyncio.wait_for(calls.ended.wait(), 5)
+            assert calls.ends == ["the connection was lost"]
+            assert calls.lines[0].unsent_bytes == 0
+            socket.transport.resume_reading()
+
+
+@both_loops
+async def test_a_dead_phone_is_found_by_pings():
+    async with serving(idle_seconds=0.1, pong_seconds=0.1) as (server, calls), in_call(server) as (socket, _):
+        socket.transport.pause_reading()
+        await asyncio.wait_for(calls.ended.wait(), 5)
+        assert "has not replied to ping" in calls.ends[0]
+        socket.transport.resume_reading()
+
+
+@both_loops
+async def test_the_line_is_quiet_after_its_end():
+    async with serving() as (server, calls):
+        async with in_call(server) as (socket, writer):
+            await socket.send(writer.media(b"\x7f", 0), text=True)
+            await socket.recv()
+            calls.lines[0].close(1000, "é" * 200)
+            calls.lines[0].send(b"late")
+            calls.lines[0].close(1011, "again")
+            await socket.send(writer.media(b"\x7f", 20), text=True)
+            code, reason = await closed_with(socket)
+            assert (code, set(reason)) == (1000, {"é"})
+        await calls.ended.wait()
+        calls.lines[0].send(b"later")
+        calls.lines[0].close(1000, "")
+        assert calls.lines[0].unsent_bytes == 0
+        assert len(calls.messages) == 1
+        assert len(calls.ends) == 1
+
+
+@both_loops
+async def test_a_phone_that_does_not_answer_a_close_is_cut_off():
+    async with serving(close_seconds_max=0.1) as (server, calls), in_call(server) as (socket, writer):
+        await socket.send(writer.media(b"\x7f", 0), text=True)
+        await socket.recv()
+        socket.transport.pause_reading()
+        calls.lines[0].close(1000, "")
+        await asyncio.wait_for(calls.ended.wait(), 5)
+        socket.transport.resume_reading()
+
+
+@both_loops
+async def test_a_vanished_phone_ends_its_call():
+    async with serving() as (server, calls), in_call(server) as (socket, writer):
+        await socket.send(writer.media(b"\x7f", 0), text=True)
+        await socket.recv()
+        socket.transport.abort()
+        await asyncio.wait_for(calls.ended.wait(), 5)
+        assert calls.ends == ["the connection was lost"]
+
+
+@both_loops
+async def test_a_call_that_cannot_be_answered_closes_its_socket_and_no_other():
+    def fail(start, line):
+        raise MisuseError("no agent")
+
+    logging.getLogger("telephony.stream.picows").setLevel(logging.CRITICAL)
+    try:
+        async with serving(answer=fail) as (server, _), in_call(server) as (socket, _writer):
+            assert (await closed_with(socket))[0] == 1011
+            async with connect(media_url(server)) as other:
+                await other.ping()
+    finally:
+        logging.getLogger("telephony.stream.picows").setLevel(logging.WARNING)
+
+
+@both_loops
+async def test_leaving_the_server_closes_calls_and_waiting_sockets():
+    async with contextlib.AsyncExitStack() as stack:
+        async with serving() as (server, calls):
+            socket, writer = await stack.enter_async_context(in_call(server))
+            await socket.send(writer.media(b"\x7f", 0), text=True)
+            await socket.recv()
+            waiting = await stack.enter_async_context(connect(media_url(server)))
+        assert await closed_with(socket) == (1001, "the server stops")
+        assert await closed_with(waiting) == (1001, "the server stops")
+        assert calls.ends == ["closed by this server: 1001 the server stops"]
+        with pytest.raises(OSError, match="onnect"):
+            await connect(media_url(server))
+
+
+@both_loops
+async def test_calls_beyond_the_limit_get_the_busy_answer():
+    async with serving(plain(max_calls=1)) as (server, calls):
+        ready = server.url + "/readyz"
+        assert (await http(ready))[0] == 200
+        async with in_call(server) as (socket, writer):
+            await socket.send(writer.media(b"\x7f", 0), text=True)
+            await socket.recv()
+            status, state = await http(ready)
+            assert (status, json.loads(state)) == (
+                503, {"ready": False, "draining": False, "calls": 1, "max_calls": 1},
+            )  # fmt: skip
+            _, busy = await http(server.url + "/twilio/voice", {"CallSid": "CA2"})
+            assert "<Say>" in busy
+            assert "<Stream" not in busy
+        await calls.ended.wait()
+        assert (await http(ready))[0] == 200
+
+
+@both_loops
+async def test_unsigned_and_wrongly_signed_upgrades_are_refused():
+    settings = plain(twilio_auth_token=TOKEN, public_url=PUBLIC_URL)
+    sign = RequestValidator(TOKEN).compute_signature
+    wrong = [
+        {},
+        {"X-Twilio-Signature": "x"},
+        {"X-Twilio-Signature": "é"},
+        {"X-Twilio-Signature": sign("wss://other.example.com/twilio/media", {})},
+        {"X-Twilio-Signature": sign("https://phone.example.com/twilio/media", {})},
+        {"X-Twilio-Signature": RequestValidator("other").compute_signature("wss://phone.example.com/twilio/media", {})},
+    ]
+    async with serving(settings) as (server, _):
+        for headers in wrong:
+            with pytest.raises(InvalidStatus, match="403"):
+                await connect(media_url(server), additional_headers=headers)
+        signed = {"X-Twilio-Signature": sign("wss://phone.example.com/twilio/media", {})}
+        async with connect(media_url(server), additional_headers=signed) as socket:
+            await socket.ping()
+        signed = {"X-Twilio-Signature": sign("wss://phone.example.com/twilio/media?a=%2B1&b=+", {})}
+        async with connect(media_url(server) + "?a=%2B1&b=+", additional_headers=signed) as socket:
+            await socket.ping()
+
+
+@both_loops
+async def test_an_upgrade_request_with_huge_headers_is_refused():
+    async with serving() as (server, _):
+        with pytest.raises(InvalidStatus, match="431"):
+            await connect(media_url(server), additional_headers={"X-Long": "x" * 10_000})
+
+
+def test_the_borrowed_protocol_class_is_the_one_this_code_was_written_for():
+    """`telephony.handoff` builds picows' internal protocol by keyword; other minor versions need another look."""
+    assert picows.__version__.startswith("2.3.")
