@@ -80,6 +80,10 @@ class ModelConnected(_Report, frozen=True, kw_only=True, tag="model_connected"):
     attempt: int
 
 
+class SpareReady(_Report, frozen=True, kw_only=True, tag="spare_ready"):
+    """A second model session is open beside the running one (`rotate()` asked for it) and waits for `switch()`."""
+
+
 class ModelLost(_Report, frozen=True, kw_only=True, tag="model_lost"):
     """The model's socket closed or broke. `retryable` is False where a new connection would be refused as well."""
 
@@ -108,6 +112,7 @@ TransportReport: TypeAlias = (
     | PlaybackInterrupted
     | DtmfReceived
     | ModelConnected
+    | SpareReady
     | ModelLost
     | TransportClosed
     | TransportProblem
@@ -168,6 +173,22 @@ class RealtimeTransport(Protocol):
 
     def release(self, item_id: str, content_index: int, audio_ms: int | None) -> None:
         """Let this item's audio go to the caller up to `audio_ms` (None: all of it, and what still comes)."""
+        ...
+
+    def rotate(self) -> None:
+        """Open a second model session beside the running one and report SpareReady; give it up quietly if it fails."""
+        ...
+
+    def switch(self) -> None:
+        """From now on the spare session is the model: `send` goes there, nothing comes from the old one any more.
+
+        The caller's audio is held, as after a lost socket, until `resume()`; what plays, plays on.
+        """
+        ...
+
+    def resume(self) -> None:
+        """The fresh model session (after a lost socket, or after `switch`) has its configuration and the conversation:
+        the caller's audio that was held flows to it now, and all that follows."""
         ...
 
     def set_muted(self, muted: bool) -> None:
