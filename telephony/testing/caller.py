@@ -198,6 +198,7 @@ def _post(request: urllib.request.Request) -> bytes:
             body: bytes = response.read(TWIML_BYTES_MAX)
             return body
     except urllib.error.HTTPError as e:
+        e.close()
         raise TransportError(f"the voice webhook answered {e.code} {e.reason}", code=e.code) from e
     except OSError as e:
         raise TransportError(f"the voice webhook cannot be reached: {e}") from e

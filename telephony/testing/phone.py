@@ -115,10 +115,10 @@ class SimulatedPhone:
         """All that happens up to now, as frames to send, in order of time."""
         frames: list[bytes] = []
         while (due_at := self.next_event_at()) is not None and due_at <= now:
-            if due_at == self._hangs_up_at:
-                frames.append(self._end(due_at))
-            elif self._keys and due_at == self._keys[0][0]:
+            if self._keys and due_at == self._keys[0][0]:
                 frames.append(self._writer.dtmf(self._keys.popleft()[1]))
+            elif due_at == self._hangs_up_at:
+                frames.append(self._end(due_at))
             elif echo := self.playback.take_echo(due_at):
                 frames += self._echo(echo)
             else:
