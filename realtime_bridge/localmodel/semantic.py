@@ -40,15 +40,13 @@ _WANTS_ANOTHER_WORD = frozenset(
         "since than whose of to for from with without in at by into onto about between during "
         "is are am was were be been would should could can may might must has had have do does did will "
         "i we they he she i'm we're they're it's that's there's i'd i'll we'll let's "
-        "want need wanna gonna really very just also then plus mr mrs ms dr doctor number"
+        "want need wanna gonna really very just also then plus mr mrs ms dr doctor"
     ).split()
 )
-# Some of those end a short answer or a question as well: "yes I do", "I think it is", "who is it for".
-_COMPLETE_ENDING = re.compile(
-    r"(?:\b(?:i|we|you|they|he|she|it|that|there|here|this) (?:do|does|did|am|is|are|was|were|have|has|had|will|would"
-    r"|can|could|should|may|might|must)"
-    r"|\b(?:who|what|where|which)\b.* (?:to|for|from|with|in|at|about|is|are|was|were|am)"
-    r"|\b(?:have|need|want) (?:to|one)|\b(?:me|us|him|her|them|you) too|come in|check in|log in|sign in)$"
+# Some of those end a short answer as well.
+_SHORT_ANSWER = re.compile(
+    r"(?:yes|yeah|yep|no|nope|sure|okay|of course)(?: i| we| you| they| he| she| it| that| there| this)"
+    r" (?:do|does|did|am|is|are|was|were|have|has|had|will|would|can|could|should|may|might|must)"
 )
 _ANSWERS = frozenset(
     (
@@ -56,6 +54,7 @@ _ANSWERS = frozenset(
         "never always maybe none nothing cancel continue wait"
     ).split()
 )
+_DIGITS = frozenset("zero oh one two three four five six seven eight nine".split())
 _WORDS = re.compile(r"[\w'’]+")
 
 
@@ -78,11 +77,11 @@ def completeness(text: str) -> Completeness:
     if not words:
         return "unclear"
     ending = text.rstrip()[-1]
-    if text.rstrip().endswith(("...", "…")) or ending in ",-—–:;":
+    if words[-1] in _WANTS_ANOTHER_WORD and ending != "?" and not _SHORT_ANSWER.fullmatch(" ".join(words)):
         return "unfinished"
-    if words[-1] in _WANTS_ANOTHER_WORD and not (ending == "?" or _COMPLETE_ENDING.search(" ".join(words))):
+    if text.rstrip().endswith(("...", "…", "-", "—")):
         return "unfinished"
-    if words[-1].isdigit():
+    if words[-1] in _DIGITS or words[-1].isdigit():
         return "unclear"  # numbers come in groups
     if ending in ".!?" or words[-1] in _ANSWERS:
         return "finished"

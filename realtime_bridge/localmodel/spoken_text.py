@@ -81,7 +81,7 @@ _PHONE = re.compile(
     r"(?<![\w.$€£-])(?:\+\d{1,3}[ .-]?|1[ .-])?(?:\(\d{3}\) ?|\d{3}[ .-])\d{3}[ .-]\d{4}(?![\w-])"  # North America
     r"|(?<!\w)\+\d[\d ()-]{6,}\d"  # anywhere else
 )
-_DIGIT_RUN = re.compile(r"(?<![\w.,:/$€£-])(?:0\d+|\d{7,})(?![\w,:/-]|\.\d)")
+_DIGIT_RUN = re.compile(r"(?<![\w.,:/$€£-])(?:0\d+|\d{4,}(?!000)\d{3})(?![\w,:/-]|\.\d)")
 _CODE = re.compile(r"\b(?=[A-Z0-9-]*\d)(?=[A-Z0-9-]*[A-Z])[A-Z0-9]+(?:-[A-Z0-9]+)*\b")
 _SPELLED_LETTERS_MAX = 2  # more letters in a row may be a word (COVID-19); hibari itself spells what is none (ORD-7)
 _COUNTED_DIGITS_MAX = 4  # "1042" is ten forty-two, longer ones are read digit by digit
