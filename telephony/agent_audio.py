@@ -18,6 +18,7 @@ from telephony.twilio.media_stream import MediaStreamWriter
 FRAME_BYTES = 20 * BYTES_PER_MS
 PHONE_MS_MAX = 300_000  # at the phone; half of what Twilio buffers (error 31931 beyond ten minutes)
 WAITING_MS_MAX = 1_800_000  # here
+RELEASE_STEP_S = 0.100
 
 
 class AgentAudio:
@@ -96,8 +97,10 @@ class AgentAudio:
         return frames
 
     def release_at(self, now: float) -> float | None:
-        """When `release` should be called."""
-        return max(now, self._ledger.plays_until(now) - PHONE_MS_MAX / 1000) if self._waiting else None
+        """When `release` should be called. Later than now."""
+        if not self._waiting:
+            return None
+        return max(now, self._ledger.plays_until(now) - PHONE_MS_MAX / 1000) + RELEASE_STEP_S
 
     def probe(self, now: float) -> list[bytes]:
         """A mark while nothing plays: its echo measures the round trip."""

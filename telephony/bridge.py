@@ -168,9 +168,9 @@ class Bridge:
                 deadline = at
         return deadline
 
-    def take_played(self, now: float) -> list[PlayedSpan]:
-        """What the caller has heard since the last call, final; for recordings."""
-        return self._ledger.take_played(now)
+    def take_played(self, now: float, *, final: bool = False) -> list[PlayedSpan]:
+        """What the caller has heard since the last call, for recordings. `final`: the stream is over."""
+        return self._ledger.take_played(now, final=final)
 
     @property
     def round_trip_ms(self) -> float:
@@ -225,13 +225,15 @@ class Bridge:
 
     def _advance(self, now: float) -> list[Command]:
         """Report what the caller has begun to hear, and heard to its end."""
-        begun, ended = self._ledger.advance(now)
+        commands: list[Command] = []
+        for change in self._ledger.advance(now):
+            if isinstance(change, ItemKey):
+                commands.append(Report(PlaybackStarted(**msgspec.structs.asdict(change))))
+                continue
+            self._at_model.discard(change.key)
+            key = msgspec.structs.asdict(change.key)
+            commands.append(Report(PlaybackFinished(**key, audio_ms=int(change.audio_ms))))
         self._playout_at = self._ledger.next_change_at(now)
-        commands: list[Command] = [Report(PlaybackStarted(**msgspec.structs.asdict(key))) for key in begun]
-        for p in ended:
-            self._at_model.discard(p.key)
-            finished = PlaybackFinished(**msgspec.structs.asdict(p.key), audio_ms=int(p.audio_ms))
-            commands.append(Report(finished))
         return commands
 
     def _to_phone(self, frames: list[bytes], now: float) -> list[Command]:

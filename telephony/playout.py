@@ -44,6 +44,7 @@ RUN_GAP_S = 0.015  # audio that comes this long after the buffer must have run d
 OVERDUE_S = 0.020  # a mark this much later than the slowest so far has not been passed yet
 SETTLE_S = 1.0  # spans this old are final: the marks about them are back
 SEAM_S = 0.020  # a span that starts this near to the end of the one before follows it without a seam
+TICK_S = 0.001
 EARLIEST_S = 0.050  # no run plays this much before the clock: its audio had not arrived
 
 
@@ -303,35 +304,45 @@ class PlayoutLedger:
         """Every item not wholly heard, in order."""
         return tuple(self._playouts(self.heard_wire(now)))
 
-    def advance(self, now: float) -> tuple[tuple[ItemKey, ...], tuple[ItemPlayout, ...]]:
-        """Items the caller has begun to hear, and items heard to their end, since the last call; each is told once."""
+    def advance(self, now: float) -> list[ItemKey | ItemPlayout]:
+        """What has changed for the caller since the last call, in order; each is told once.
+
+        A key: the caller has begun to hear this item. A playout: the caller has heard it to its end.
+        """
         heard = self.heard_wire(now)
-        begun: list[ItemKey] = []
-        for segment in self._segments:
-            item = segment.item
-            if heard > segment.wire_start and item is not None and not item.started:
+        reached = {s.item.key for s in self._segments if s.item is not None and heard > s.wire_start}
+        changes: list[ItemKey | ItemPlayout] = []
+        for playout in list(self._playouts(heard)):
+            item = self._items[playout.key]
+            if not item.started and playout.key in reached:
                 item.started = True
-                begun.append(item.key)
-        ended = [p for p in self._playouts(heard) if p.wholly_heard]
-        for p in ended:
-            del self._items[p.key]
+                changes.append(playout.key)
+            if playout.wholly_heard:
+                changes.append(playout)
+                del self._items[playout.key]
         self._settle(now)
-        return tuple(begun), tuple(ended)
+        return changes
 
     def next_change_at(self, now: float) -> float | None:
-        """When `advance` should be called next: the caller begins or ends to hear some item. None: nothing is unheard."""
+        """When `advance` should be called next: the caller begins or ends to hear some item. Later than now.
+
+        None: nothing is unheard.
+        """
         heard = self.heard_wire(now)
         for segment in self._segments:
             item = segment.item
             if item is not None and not item.started:
-                return max(now, self._played_at(segment.wire_start + BYTES_PER_MS, now))
+                return max(now, self._played_at(segment.wire_start, now)) + TICK_S
             if segment.wire_end > heard:
-                return max(now, self._played_at(segment.wire_end, now))
-        return None
+                return max(now, self._played_at(segment.wire_end, now)) + TICK_S
+        return now + TICK_S if any(p.wholly_heard for p in self._playouts(heard)) else None
 
-    def take_played(self, now: float) -> list[PlayedSpan]:
-        """Spans that were played and whose time is final, in order; each is returned once. After `now = inf`: all."""
-        self._report_spans(min(self.heard_wire(now), self.heard_wire(now - SETTLE_S)))
+    def take_played(self, now: float, *, final: bool = False) -> list[PlayedSpan]:
+        """Spans that were played and whose time is settled, in order; each is returned once.
+
+        `final`: the stream is over, so all that was played up to now is settled.
+        """
+        self._report_spans(self.heard_wire(now if final else now - SETTLE_S))
         spans, self._spans = self._spans, []
         return spans
 
@@ -355,7 +366,7 @@ class PlayoutLedger:
         """When this place is passed; places before the first run are long past."""
         at = float("-inf")
         for run, starts_at in self._timeline(now):
-            if wire > run.wire_start:
+            if wire >= run.wire_start:
                 at = starts_at + (min(wire, run.wire_end) - run.wire_start) / BYTES_PER_S
         return at
 

@@ -1,0 +1,331 @@
+"""TwilioTransport: the async shell around one call's bridge.
+
+It owns two sockets and one timer. A frame from either socket goes through the bridge in one synchronous call and out of
+the other, in the socket's own callback; nothing else is ever in that path. There is one end: `_finish`, reached by
+whatever comes first (hang-up, a broken socket, `close()`, a fault of ours) and idempotent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeAlias
+
+from realtime_bridge.audio.transcode import AudioKind, transcoder
+from realtime_bridge.errors import MisuseError, ProtocolError, TransportError
+from realtime_bridge.transport.base import (
+    ModelConnected,
+    ModelLost,
+    TransportClosed,
+    TransportEvent,
+    TransportListener,
+    TransportProblem,
+)
+from realtime_bridge.transport.model_socket import ModelSocket
+from realtime_bridge.wire import ClientEvent, ServerEvent, client, decode_server_event, server
+from telephony.bridge import (
+    Bridge,
+    BridgeInput,
+    Command,
+    EndCall,
+    Interrupt,
+    ModelGone,
+    ModelReady,
+    ModelUnfit,
+    Mute,
+    Report,
+    Tick,
+    ToModel,
+    ToPhone,
+)
+from telephony.playout import PlayedSpan
+from telephony.stream import PhoneLine
+from telephony.twilio.messages import Dtmf, Mark, Media, Start, Stop
+
+log = logging.getLogger(__name__)
+
+READY_S_MAX = 10.0  # from an open socket to a confirmed session
+UNSENT_BYTES_MAX = 8 * 1024 * 1024  # at the phone's socket: ten minutes of audio that it does not take
+EARLY_EVENTS_MAX = 1000
+TIMER_SLACK_S = 0.001
+
+
+class OpenModel(Protocol):
+    """Opens a socket to the model; see `ModelSocket.open`. Raises TransportError."""
+
+    def __call__(
+        self, *, on_frame: Callable[[bytes], None], on_lost: Callable[[ModelLost], None]
+    ) -> Awaitable[ModelSocket]: ...
+
+
+class CallTap(Protocol):
+    """Sees all that passes through a call's machine, as it passes: for recordings and measurements. Must not raise."""
+
+    def phone_message(self, message: Media | Dtmf | Mark | Stop, frame: bytes, now: float) -> None: ...
+    def model_frame(self, frame: bytes, now: float) -> None: ...
+    def program_input(self, event: ClientEvent | Tick | Interrupt | Mute | ModelGone, now: float) -> None: ...
+    def command(self, command: ToPhone | ToModel, now: float) -> None: ...
+    def played(self, spans: list[PlayedSpan], round_trip_ms: float) -> None: ...
+
+
+ProgramInput: TypeAlias = ClientEvent | Tick | Interrupt | Mute | ModelGone
+
+
+class TwilioTransport:
+    """One phone call as a `RealtimeTransport` for the session, and as a `PhoneCall` for the phone's socket.
+
+    Make it when `start` has been accepted; give it to a `RealtimeSession`; it ends when the call does.
+    """
+
+    plays_audio = True
+
+    def __init__(
+        self,
+        start: Start,
+        line: PhoneLine,
+        *,
+        open_model: OpenModel,
+        audio: AudioKind = "pcm",
+        tap: CallTap | None = None,
+    ) -> None:
+        """`audio`: what the model speaks, PCM16 at 24 kHz or the phone's own mu-law."""
+        self.call_sid = start.call_sid
+        self.stream_sid = start.stream_sid
+        self.custom_parameters = start.custom_parameters
+        self._line = line
+        self._open_model = open_model
+        self._tap = tap
+        self._loop = asyncio.get_running_loop()
+        self._bridge = Bridge(start.stream_sid, transcoder(audio), now=self._loop.time())
+        self._model: ModelSocket | None = None
+        self._listener: TransportListener | None = None
+        self._early: list[TransportEvent] = []  # what happened before the session listened
+        self._ready: asyncio.Future[None] | None = None
+        self._attempts = 0
+        self._ended: asyncio.Future[str] = self._loop.create_future()
+        self._timer: asyncio.TimerHandle | None = None
+        self._arm()
+
+    # ---- for the session: RealtimeTransport ------------------------------------------------------------------------
+
+    async def connect(self, listener: TransportListener, *, session: dict[str, Any]) -> None:
+        """See `RealtimeTransport.connect`. Raises TransportError also when the caller hangs up meanwhile."""
+        if self._model is not None:
+            raise MisuseError("the model is connected already")
+        self._listen(listener)
+        if self._ended.done():
+            raise TransportError("the call is over", retryable=False)
+        self._ready = self._loop.create_future()
+        opening = asyncio.ensure_future(self._open_model(on_frame=self._on_model_frame, on_lost=self._on_model_lost))
+        await asyncio.wait([opening, self._ended], return_when=asyncio.FIRST_COMPLETED)
+        if self._ended.done():
+            await _abandon(opening)
+            raise TransportError("the caller hung up while the model was being reached", retryable=False)
+        self._model = opening.result()
+        self._attempts += 1
+        self._tell(ModelConnected(attempt=self._attempts))
+        self._program(client.SessionUpdate(session=session))
+        await asyncio.wait([self._ready, self._ended], timeout=READY_S_MAX, return_when=asyncio.FIRST_COMPLETED)
+        if self._ready.done():
+            return self._ready.result()
+        await self._drop_model()
+        if self._ended.done():
+            raise TransportError("the caller hung up while the model was being reached", retryable=False)
+        raise TransportError(f"the model did not confirm the session within {READY_S_MAX:g} s")
+
+    def send(self, event: ClientEvent) -> None:
+        if self._model is None:
+            self._tell(TransportProblem(message=f"{type(event).__name__} was not sent: no model is connected"))
+            return
+        self._program(event)
+
+    def send_audio(self, audio: bytes) -> None:  # noqa: ARG002 - the protocol's signature
+        raise MisuseError("a phone call has a caller of its own; the program cannot speak for them")
+
+    def interrupt(self) -> None:
+        self._program(Interrupt())
+
+    def set_muted(self, muted: bool) -> None:
+        self._program(Mute(muted))
+
+    async def close(self, reason: str = "closed by the program") -> None:
+        self._finish(reason)
+        await self._drop_model()
+
+    async def wait_ended(self) -> str:
+        """Wait until the call is over; returns why."""
+        return await asyncio.shield(self._ended)
+
+    def plays_until(self) -> float:
+        """Loop time at which the caller will have heard everything said so far."""
+        return self._bridge.plays_until(self._loop.time())
+
+    # ---- for the phone's socket: PhoneCall -----------------------------------------------------------------------------
+
+    def on_message(self, message: Media | Dtmf | Mark | Stop, frame: bytes) -> None:
+        now = self._loop.time()
+        if self._tap is not None:
+            self._tap.phone_message(message, frame, now)
+        self._handle(message, now)
+
+    def on_problem(self, problem: ProtocolError) -> None:
+        self._tell(TransportProblem(message=f"the phone sent a bad message: {problem}", where=problem.where))
+
+    def on_disconnect(self, reason: str) -> None:
+        self._finish(reason)
+
+    # ---- the model's socket ------------------------------------------------------------------------------------------
+
+    def _on_model_frame(self, frame: bytes) -> None:
+        now = self._loop.time()
+        if self._tap is not None:
+            self._tap.model_frame(frame, now)
+        try:
+            event = decode_server_event(frame)
+        except ProtocolError as e:
+            self._tell(TransportProblem(message=f"the model sent a malformed event: {e}", where=e.where))
+            return
+        if type(event) is server.ErrorEvent:
+            self._refused(event)
+        self._handle(event, now)
+
+    def _on_model_lost(self, lost: ModelLost) -> None:
+        self._model = None
+        if self._ready is not None and not self._ready.done():
+            self._ready.set_exception(TransportError(lost.message, code=lost.code, retryable=lost.retryable))
+            return
+        if not self._ended.done():
+            self._program(ModelGone())
+            self._tell(lost)
+
+    def _refused(self, event: server.ErrorEvent) -> None:
+        """An error in place of the confirmation: the session was refused."""
+        if self._ready is not None and not self._ready.done():
+            message = f"the model refused the session: {event.error.message}"
+            self._ready.set_exception(TransportError(message, code=event.error.code, retryable=False))
+
+    async def _drop_model(self) -> None:
+        model, self._model = self._model, None
+        if model is not None:
+            await model.close()
+
+    # ---- the bridge --------------------------------------------------------------------------------------------------
+
+    def _program(self, event: ProgramInput) -> None:
+        now = self._loop.time()
+        if self._tap is not None:
+            self._tap.program_input(event, now)
+        self._handle(event, now)
+
+    def _handle(self, event: BridgeInput | ServerEvent, now: float) -> None:
+        """One input through the machine. A fault of ours ends this call in order, and no other."""
+        if self._ended.done():
+            return
+        try:
+            for command in self._bridge.handle(event, now):
+                self._do(command, now)
+        except Exception:
+            log.exception("call %s: the bridge failed on %s", self.call_sid, type(event).__name__)
+            self._finish("internal error")
+            return
+        if not self._ended.done():
+            self._arm()
+
+    def _do(self, command: Command, now: float) -> None:
+        kind = type(command)
+        if kind is ToModel:
+            if self._model is not None:
+                self._model.send(command.frame)  # type: ignore[union-attr]  # `kind` is exact and faster
+                if self._tap is not None:
+                    self._tap.command(command, now)  # type: ignore[arg-type]
+        elif kind is ToPhone:
+            self._line.send(command.frame)  # type: ignore[union-attr]
+            if self._tap is not None:
+                self._tap.command(command, now)  # type: ignore[arg-type]
+            if self._line.unsent_bytes > UNSENT_BYTES_MAX:
+                self._finish("the phone's socket takes no more audio")
+        elif kind is Report:
+            self._tell(command.event)  # type: ignore[union-attr]
+        else:
+            self._do_rarely(command)
+
+    def _do_rarely(self, command: Command) -> None:
+        match command:
+            case ModelReady():
+                if self._ready is not None and not self._ready.done():
+                    self._ready.set_result(None)
+            case ModelUnfit(message=message):
+                if self._ready is not None and not self._ready.done():
+                    self._ready.set_exception(TransportError(message, retryable=False))
+                else:
+                    self._tell(TransportProblem(message=message))
+            case EndCall(reason=reason):
+                self._finish(reason)
+
+    def _arm(self) -> None:
+        """One timer: set anew only when something must happen sooner than it rings."""
+        at = self._bridge.next_deadline
+        if self._timer is not None:
+            if at >= self._timer.when() - TIMER_SLACK_S:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(at, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        if now + TIMER_SLACK_S < self._bridge.next_deadline:
+            self._arm()
+            return
+        self._program(Tick())
+        if self._tap is not None:
+            self._tap.played(self._bridge.take_played(now), self._bridge.round_trip_ms)
+
+    # ---- reports and the end -------------------------------------------------------------------------------------------
+
+    def _listen(self, listener: TransportListener) -> None:
+        self._listener = listener
+        early, self._early = self._early, []
+        for event in early:
+            listener(event)
+
+    def _tell(self, event: TransportEvent) -> None:
+        if self._listener is not None:
+            self._listener(event)
+        elif len(self._early) < EARLY_EVENTS_MAX:
+            self._early.append(event)
+
+    def _finish(self, reason: str) -> None:
+        """The one end of the call."""
+        if self._ended.done():
+            return
+        self._ended.set_result(reason)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._tap is not None:
+            self._tap.played(self._bridge.take_played(self._loop.time(), final=True), self._bridge.round_trip_ms)
+        self._line.close(1000, "")
+        model, self._model = self._model, None
+        if model is not None:
+            # The goodbye to the model takes a network round trip; nobody needs to wait for it.
+            closing = self._loop.create_task(model.close())
+            _closing.add(closing)
+            closing.add_done_callback(_closing.discard)
+        self._tell(TransportClosed(reason=reason))
+
+
+_closing: set[asyncio.Task[None]] = set()  # asyncio keeps only weak references to tasks
+
+
+async def _abandon(opening: asyncio.Future[ModelSocket]) -> None:
+    """A socket that nobody wants any more: stop opening it, or close it if it is open already."""
+    opening.cancel()
+    try:
+        socket = await opening
+    except (asyncio.CancelledError, TransportError):
+        return
+    await socket.close()
+
+
+__all__ = ["CallTap", "OpenModel", "TwilioTransport"]
