@@ -1,6 +1,6 @@
 """Recorded calls: a tape holds every input of a call's machines, so that the call can be run again from it."""
 
-from realtime_bridge.tape.background import BackgroundFile, InlineDisk
+from realtime_bridge.tape.background import BackgroundFile, InlineDisk, write_whole
 from realtime_bridge.tape.file import TapeFile
 from realtime_bridge.tape.format import (
     PAYLOAD_BYTES_MAX,
@@ -27,4 +27,5 @@ __all__ = [
     "TapeWriter",
     "TornTail",
     "read_tape",
+    "write_whole",
 ]

@@ -10,8 +10,12 @@ import re
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from realtime_bridge.errors import ProtocolError
 from telephony.calls.record import CallRecord, decode_record, encode_record
+from telephony.calls.recording_file import read_envelopes
+from telephony.calls.timeline import BAR_MS, CallTimeline, draw_timeline
 
 CALL_SID = re.compile(r"CA[0-9a-fA-F]{32}")  # Twilio, "Call resource", Sid
 
@@ -56,8 +60,16 @@ class CallFolder:
         """Raises OSError, and ProtocolError for a file that is no record."""
         return decode_record(self.record.read_bytes())
 
-    def write_timeline(self, svg: str) -> None:
-        """Write timeline.svg, or replace it, as `write_record` does. Raises OSError."""
+    def write_timeline(self, record: CallRecord) -> None:
+        """Draw timeline.svg from the record and, if there is one, the recording; written as `write_record` does.
+
+        Raises OSError, and wave.Error for a call.wav that is no recording.
+        """
+        try:
+            caller, agent = read_envelopes(self.recording, BAR_MS)
+        except FileNotFoundError:
+            caller = agent = np.zeros(0)
+        svg = draw_timeline(CallTimeline(record=record, caller=caller, agent=agent))
         replace_file(self.timeline, svg.encode())
 
 

@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 
 from realtime_bridge.audio.g711 import mulaw_to_pcm16
 from realtime_bridge.errors import MisuseError
-from realtime_bridge.tape import BackgroundFile
-from realtime_bridge.tape.background import write_whole
+from realtime_bridge.tape import BackgroundFile, write_whole
 from telephony.calls.recording import LENGTH_MS_MAX, SAMPLES_PER_MS, CallRecording, Placement
 
 CHANNELS = 2

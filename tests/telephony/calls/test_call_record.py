@@ -1,5 +1,6 @@
 """call.json and the folder it lies in."""
 
+import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from realtime_bridge.errors import MisuseError, ProtocolError
 from realtime_bridge.session.usage import Tokens
+from realtime_bridge.tape import InlineDisk
 from telephony.calls.folder import CallFolder, replace_file
 from telephony.calls.record import (
     Approval,
@@ -22,6 +24,7 @@ from telephony.calls.record import (
     decode_record,
     encode_record,
 )
+from telephony.calls.recording_file import RecordingFile
 
 CALL_SID = "CA" + "0123456789abcdef" * 2
 
@@ -147,14 +150,31 @@ def test_a_folder_and_its_files_are_private(tmp_path):
     folder.create()
     folder.create()
     folder.write_record(RECORD)
-    folder.write_timeline("<svg/>")
+    folder.write_timeline(RECORD)
     for directory in (folder.path, folder.path.parent, folder.path.parent.parent):
         assert directory.stat().st_mode & 0o777 == 0o700
     for file in (folder.record, folder.timeline):
         assert file.stat().st_mode & 0o777 == 0o600
     assert folder.read_record() == RECORD
-    assert folder.timeline.read_text() == "<svg/>"
+    assert "Call with Front desk" in folder.timeline.read_text()
     assert sorted(path.name for path in folder.path.iterdir()) == ["call.json", "timeline.svg"]
+
+
+def test_the_picture_shows_the_recording_that_lies_beside_it(tmp_path):
+    async def record():
+        recording = RecordingFile(folder.recording, InlineDisk(), on_problem=problems.append)
+        recording.caller_audio(0, b"\x80\x00" * 80_000)
+        await recording.close()
+
+    problems = []
+    folder = CallFolder(tmp_path, CALL_SID)
+    folder.create()
+    folder.write_timeline(RECORD)
+    silent = folder.timeline.read_text()
+    asyncio.run(record())
+    folder.write_timeline(RECORD)
+    assert folder.timeline.read_text().count("v46") > silent.count("v46") + 400
+    assert problems == []
 
 
 def test_a_reader_never_sees_half_a_record(tmp_path):
