@@ -52,6 +52,10 @@ CallMessage: TypeAlias = Media | Dtmf | Mark | Stop
 
 CLOSE_REASON_BYTES_MAX: Final = 123  # RFC 6455, section 5.5: a control frame holds 125 bytes, and the code takes two
 RATE_CHECK_FRAMES: Final = 256  # the clock is read once per so many frames
+# picows 2.3 copies a server's frame up to this size into one write. Of a longer one it queues the header by reference and
+# overwrites it with the next frame's, so a stream to a slow phone breaks; and asyncio then misses the high-water mark.
+COPIED_BYTES_MAX: Final = 8 * 1024
+HEADER_BYTES: Final = 14  # what picows wants in front of a buffer of ours
 
 
 class PhoneLine(Protocol):
@@ -215,8 +219,13 @@ class PhoneSocket(WSListener):
     # --- PhoneLine
 
     def send(self, frame: bytes) -> None:
-        if self._transport is not None:
+        if self._transport is None:
+            return
+        if len(frame) <= COPIED_BYTES_MAX:
             self._transport.send(WSMsgType.TEXT, frame)
+        else:
+            buffer = bytearray(HEADER_BYTES) + frame
+            self._transport.send_reuse_external_bytearray(WSMsgType.TEXT, buffer, HEADER_BYTES)
 
     def close(self, code: int, reason: str) -> None:
         if self._closing or self._transport is None:

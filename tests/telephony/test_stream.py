@@ -4,141 +4,31 @@ import asyncio
 import contextlib
 import json
 import logging
-import re
-import urllib.error
-import urllib.parse
-import urllib.request
 
 import picows
 import pytest
-import uvloop
-from fastapi import FastAPI, WebSocket
+from support.phone_server import (
+    CALL,
+    PUBLIC_URL,
+    STREAM,
+    TOKEN,
+    both_loops,
+    closed_with,
+    http,
+    in_call,
+    media_url,
+    phone,
+    plain,
+    serving,
+    token_for,
+)
 from twilio.request_validator import RequestValidator
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from realtime_bridge.errors import MisuseError
-from telephony.app import create_app
-from telephony.server import PhoneServer
-from telephony.settings import Settings
-from telephony.stream import StreamLimits
-from telephony.twilio.media_stream import FRAME_BYTES_MAX, MediaStreamWriter, PhoneSideWriter
+from telephony.twilio.media_stream import FRAME_BYTES_MAX
 from telephony.twilio.messages import BinaryFrameError, Dtmf, Mark, Media, OversizedFrameError, PayloadError, Stop
-
-CALL, STREAM = "CA4567", "MZ0123"
-TOKEN = "an auth token"
-PUBLIC_URL = "https://phone.example.com"
-
-
-class Calls:
-    """Answers every call with one of itself: plays what it hears back to the phone, and keeps what it is told."""
-
-    def __init__(self):
-        self.starts, self.messages, self.frames, self.problems, self.ends = [], [], [], [], []
-        self.lines = []
-        self.ended = asyncio.Event()
-
-    def answer(self, start, line):
-        self.starts.append(start)
-        self.lines.append(line)
-        self.writer = MediaStreamWriter(start.stream_sid)
-        return self
-
-    def on_message(self, message, frame):
-        self.messages.append(message)
-        self.frames.append(frame)
-        if isinstance(message, Media):
-            self.lines[-1].send(self.writer.media_base64(message.payload))
-        if isinstance(message, Stop):
-            self.lines[-1].close(1000, "goodbye")
-
-    def on_problem(self, problem):
-        self.problems.append(problem)
-
-    def on_disconnect(self, reason):
-        self.ends.append(reason)
-        self.ended.set()
-
-
-def plain(**changes) -> Settings:
-    return Settings(_env_file=None, **{"twilio_auth_token": None, "public_url": None, **changes})
-
-
-@contextlib.asynccontextmanager
-async def serving(settings=None, answer=None, **limits):
-    """A server, and the calls it answers."""
-    calls = Calls()
-    app = create_app(answer=answer or calls.answer, settings=settings or plain(), limits=StreamLimits(**limits))
-    add_asgi_routes(app)
-    async with PhoneServer(app) as server:
-        yield server, calls
-
-
-def add_asgi_routes(app: FastAPI) -> None:
-    @app.websocket("/echo")
-    async def echo(websocket: WebSocket):
-        await websocket.accept()
-        await websocket.send_text(await websocket.receive_text())
-        await websocket.close()
-
-
-def media_url(server) -> str:
-    return server.url.replace("http", "ws", 1) + "/twilio/media"
-
-
-async def http(url: str, form: dict | None = None) -> tuple[int, str]:
-    """GET, or POST of a form: (status, body)"""
-
-    def ask():
-        data = None if form is None else urllib.parse.urlencode(form).encode()
-        try:
-            with urllib.request.urlopen(url, data, timeout=5) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as e:
-            with e:
-                return e.code, e.read().decode()
-
-    return await asyncio.to_thread(ask)
-
-
-async def token_for(server, call_sid=CALL) -> str:
-    _, twiml = await http(server.url + "/twilio/voice", {"CallSid": call_sid})
-    return re.search('name="token" value="([^"]+)"', twiml).group(1)
-
-
-def phone(call_sid=CALL) -> PhoneSideWriter:
-    return PhoneSideWriter(stream_sid=STREAM, account_sid="AC0123", call_sid=call_sid)
-
-
-@contextlib.asynccontextmanager
-async def in_call(server, call_sid=CALL):
-    """A phone that has started: (its socket, its writer)"""
-    writer = phone(call_sid)
-    async with connect(media_url(server)) as socket:
-        await socket.send(writer.connected(), text=True)
-        await socket.send(writer.start({"token": await token_for(server, call_sid)}), text=True)
-        yield socket, writer
-
-
-async def closed_with(socket) -> tuple[int, str]:
-    """Read what comes until the other side closes: (code, reason)"""
-    with contextlib.suppress(ConnectionClosed):
-        async with asyncio.timeout(5):
-            async for _ in socket:
-                pass
-    return socket.close_code, socket.close_reason
-
-
-def both_loops(test):
-    """Run an async test on asyncio's own loop and on uvloop, which differ in how they read and switch protocols."""
-
-    @pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-    def run(loop_factory):
-        with asyncio.Runner(loop_factory=loop_factory) as runner:
-            runner.run(asyncio.wait_for(test(), 20))
-
-    run.__doc__ = test.__doc__
-    return run
 
 
 @both_loops
@@ -331,6 +221,20 @@ async def test_a_phone_that_takes_no_data_is_dropped():
             assert calls.ends == ["the connection was lost"]
             assert calls.lines[0].unsent_bytes == 0
             socket.transport.resume_reading()
+
+
+@both_loops
+async def test_large_frames_to_a_slow_phone_arrive_whole_and_in_order():
+    async with serving() as (server, calls), in_call(server) as (socket, writer):
+        await socket.send(writer.media(b"\x7f", 0), text=True)
+        await socket.recv()
+        socket.transport.pause_reading()
+        sent = []
+        while calls.lines[0].unsent_bytes < 200_000:
+            sent.append(calls.writer.media(bytes(7000 + 10 * len(sent))))
+            calls.lines[0].send(sent[-1])
+        socket.transport.resume_reading()
+        assert [await socket.recv(decode=False) for _ in sent] == sent
 
 
 @both_loops
