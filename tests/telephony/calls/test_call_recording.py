@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from realtime_bridge.errors import MisuseError
 from telephony.calls.recording import AGENT, CALLER, UNPLAYED_BYTES_MAX, CallRecording
+from telephony.playout import ItemKey, PlayoutLedger
 
 FRAME = 160
+KEY = ItemKey("resp_1", "item_1", 0)
 
 
 def channel_of(placements, channel, length):
@@ -174,3 +176,35 @@ def test_audio_that_no_phone_can_hold_is_forgotten_and_the_rest_stays_in_place()
     first, second = recording.take()
     assert (first.start, first.end) == (4000 + 8000, 4000 + 8080)
     assert (second.start, bytes(second.mulaw)) == (5_600_000, noise(8000))
+
+
+def test_the_ledgers_spans_put_the_agent_where_the_phone_played_it():
+    """A barge-in, audio after it, and a model slower than real time, told by the ledger that serves calls."""
+    recording, ledger = CallRecording(), PlayoutLedger()
+    audio = noise(80_000)
+    sent = 0
+
+    def send(size, now):
+        nonlocal sent
+        ledger.received(KEY, size)
+        ledger.sent(KEY, size, now)
+        recording.agent_audio(audio[sent : sent + size])
+        sent += size
+
+    def tell(now):
+        for span in ledger.take_played(now):
+            recording.agent_played(span.wire_start, span.wire_end, span.played_at * 1000)
+
+    send(16_000, 1.0)  # two seconds, cut after one
+    ledger.clear(2.0)
+    tell(2.0)
+    send(4000, 3.0)
+    tell(3.4)
+    send(4000, 4.0)  # the buffer has been dry for half a second
+    tell(10.0)
+    samples = channel_of(recording.take(), AGENT, recording.length_samples)
+    expected = [None] * 36_000
+    expected[8000:16_000] = audio[:8000]
+    expected[24_000:28_000] = audio[16_000:20_000]
+    expected[32_000:36_000] = audio[20_000:24_000]
+    assert samples == expected
