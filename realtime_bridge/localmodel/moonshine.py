@@ -38,23 +38,6 @@ _TOKENS_PER_SECOND_MAX, _TOKENS_SPARE = 6.5, 4
 # ("no, no, no", "five five five five"), so they have to come more often.
 _CIRCLES: dict[int, int] = {1: 8, 2: 6, 3: 5, **dict.fromkeys(range(4, 17), 4)}
 
-# Half-band interpolator: at twice the rate every other sample stays as it is, those between are a windowed sinc's.
-_HALF_BAND_TAPS = 48
-_BETWEEN = np.arange(_HALF_BAND_TAPS) - (_HALF_BAND_TAPS - 1) / 2
-_HALF_BAND = (np.sinc(_BETWEEN) * np.kaiser(_HALF_BAND_TAPS, 7.0)).astype(np.float32)
-_HALF_BAND /= _HALF_BAND.sum()
-
-
-def to_recognizer_rate(telephone: Samples) -> Samples:
-    """8 kHz to 16 kHz, for `MoonshineRecognizer.transcribe`. Give it a whole utterance: it keeps no state."""
-    if telephone.size == 0:
-        return telephone
-    doubled = np.empty(2 * telephone.size, np.float32)
-    doubled[0::2] = telephone
-    before, after = _HALF_BAND_TAPS // 2 - 1, _HALF_BAND_TAPS // 2
-    doubled[1::2] = np.convolve(np.pad(telephone, (before, after)), _HALF_BAND, mode="valid")
-    return doubled
-
 
 class MoonshineRecognizer:
     """A `Recognizer`. Loads 44 MB of weights (some 0.3 s, 170 MB resident): make one per process."""

@@ -51,9 +51,13 @@ def to_pcm16(samples: Samples) -> bytes:
     return (np.clip(samples, -1.0, 1.0) * 32767).astype("<i2").tobytes()
 
 
+def to_mulaw(samples: Samples) -> bytes:
+    return pcm16_to_mulaw(to_pcm16(samples))
+
+
 def over_the_phone(samples: Samples) -> Samples:
     """As mu-law leaves it."""
-    return from_pcm16(mulaw_to_pcm16(pcm16_to_mulaw(to_pcm16(samples))))
+    return from_pcm16(mulaw_to_pcm16(to_mulaw(samples)))
 
 
 def in_quiet(samples: Samples, *, before_ms: int = 600, after_ms: int = 1200) -> Samples:

@@ -7,15 +7,20 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from support.speech import librivox, tones
+from support.speech import Samples, librivox, to_mulaw, tones
 
 from realtime_bridge.errors import MisuseError
-from realtime_bridge.localmodel.moonshine import MoonshineRecognizer, to_recognizer_rate
+from realtime_bridge.localmodel.formats import for_recognizer
+from realtime_bridge.localmodel.moonshine import MoonshineRecognizer
+
+
+def heard(telephone: Samples) -> Samples:
+    return for_recognizer(to_mulaw(telephone), "audio/pcmu")
 
 
 @pytest.fixture(scope="module")
 def clips():
-    return {clip.name: to_recognizer_rate(clip.samples) for clip in librivox()}
+    return {clip.name: heard(clip.samples) for clip in librivox()}
 
 
 def test_speech_becomes_text(recognizer, clips):
@@ -44,12 +49,12 @@ def test_next_to_nothing_is_no_error(recognizer, samples):
 
 def test_a_stuck_record_does_not_send_it_round_in_circles(recognizer):
     syllable = next(clip for clip in librivox() if clip.name == "0880").samples[9000:12_000]
-    text = recognizer.transcribe(to_recognizer_rate(np.tile(syllable, 50)))
+    text = recognizer.transcribe(heard(np.tile(syllable, 50)))
     assert 0 < len(text.split()) < 12
 
 
 def test_a_tone_has_no_words(recognizer):
-    assert recognizer.transcribe(to_recognizer_rate(tones(440, 480, seconds=20, on_ms=500, off_ms=500))) == ""
+    assert recognizer.transcribe(heard(tones(440, 480, seconds=20, on_ms=500, off_ms=500))) == ""
 
 
 def test_the_wheel_with_the_weights_is_never_imported(recognizer):
@@ -70,17 +75,3 @@ def test_a_wheel_without_weights_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
     with pytest.raises(MisuseError, match="no tiny-en weights"):
         MoonshineRecognizer()
-
-
-@pytest.mark.parametrize("frequency", [200, 1000, 3000, 3400])
-def test_doubling_the_rate_keeps_a_tone_a_tone(frequency):
-    tone = np.sin(2 * np.pi * frequency * np.arange(4000) / 8000).astype(np.float32)
-    expected = np.sin(2 * np.pi * frequency * np.arange(8000) / 16_000)
-    inner = slice(100, -100)  # the edges cut the tone off, which no filter can guess
-    error = (to_recognizer_rate(tone) - expected)[inner]
-    assert 10 * np.log10(np.mean(expected[inner] ** 2) / np.mean(error**2)) > 60
-
-
-@pytest.mark.parametrize("samples", [0, 1, 2, 47, 160])
-def test_doubling_the_rate_gives_two_samples_for_one(samples):
-    assert to_recognizer_rate(np.ones(samples, np.float32)).shape == (2 * samples,)

@@ -5,10 +5,22 @@ from __future__ import annotations
 import jiwer
 import numpy as np
 import pytest
-from support.speech import RATE, Samples, from_pcm16, in_quiet, librivox, over_the_phone, plain_words, to_pcm16, tones
+from support.speech import (
+    RATE,
+    Samples,
+    from_pcm16,
+    in_quiet,
+    librivox,
+    over_the_phone,
+    plain_words,
+    to_mulaw,
+    to_pcm16,
+    tones,
+)
 
 from realtime_bridge.audio import Downsampler
-from realtime_bridge.localmodel.moonshine import MoonshineRecognizer, to_recognizer_rate
+from realtime_bridge.localmodel.formats import for_recognizer
+from realtime_bridge.localmodel.moonshine import MoonshineRecognizer
 from realtime_bridge.localmodel.silero import SileroVad
 from realtime_bridge.localmodel.turns import SpeechStarted, SpeechStopped, TurnDetector, TurnEvent, TurnSettings
 
@@ -27,7 +39,8 @@ def transcribe_turn(recognizer: MoonshineRecognizer, audio: Samples) -> str:
     start, stop = listen(audio)
     assert isinstance(start, SpeechStarted)
     assert isinstance(stop, SpeechStopped)
-    return recognizer.transcribe(to_recognizer_rate(audio[start.audio_start_ms * 8 : stop.audio_end_ms * 8]))
+    turn = to_mulaw(audio)[start.audio_start_ms * 8 : stop.audio_end_ms * 8]
+    return recognizer.transcribe(for_recognizer(turn, "audio/pcmu"))
 
 
 def test_read_sentences_are_one_turn_each_and_understood(recognizer):
