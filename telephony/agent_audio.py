@@ -12,13 +12,15 @@ from collections import deque
 
 from realtime_bridge.audio.g711 import MULAW_SILENCE
 from realtime_bridge.audio.transcode import Transcoder
+from telephony.holdback import Holdback
 from telephony.playout import BYTES_PER_MS, ItemKey, ItemPlayout, PlayoutLedger
 from telephony.twilio.media_stream import MediaStreamWriter
 
 FRAME_BYTES = 20 * BYTES_PER_MS
 PHONE_MS_MAX = 300_000  # at the phone; half of what Twilio buffers (error 31931 beyond ten minutes)
 WAITING_MS_MAX = 1_800_000  # here
-RELEASE_STEP_S = 0.100
+REFILL_STEP_S = 0.100
+STEP_S = 0.001
 
 
 class AgentAudio:
@@ -28,52 +30,80 @@ class AgentAudio:
         self._writer = writer
         self._transcoder = transcoder
         self._ledger = ledger
-        self._key: ItemKey | None = None  # the item whose audio is coming in
-        self._model_bytes = 0  # of that item
+        self._arriving: ItemKey | None = None  # the item whose audio is coming in
+        self._arrived_bytes = 0  # of that item, in the model's format
+        self._playing: ItemKey | None = None  # the item whose audio is going out
         self._rest = b""  # of that item, less than a frame
+        self._holdback: Holdback | None = None
         self._waiting: deque[tuple[ItemKey | None, bytes]] = deque()
         self._waiting_bytes = 0
         self.lost_ms = 0.0  # audio beyond all limits
 
+    def hold_back(self, budget_ms: int) -> None:
+        """Keep each piece of audio until it is let go, at most this long. Before the first audio."""
+        self._holdback = Holdback(budget_ms)
+
     def delta(self, key: ItemKey, audio: bytes, now: float) -> list[bytes]:
         """The model sent audio of an item, in the model's format."""
-        frames = [] if key == self._key else self.finish_item(now)
-        if self._key is None:
-            self._key, self._model_bytes, self._rest = key, 0, b""
-        known = self._wire_bytes()
-        self._model_bytes += len(audio)
-        self._ledger.received(key, self._wire_bytes() - known)
-        mulaw = self._rest + self._transcoder.to_phone(audio)
-        whole = len(mulaw) - len(mulaw) % FRAME_BYTES
-        self._rest = mulaw[whole:]
-        return frames + self._pass_on(key, mulaw[:whole], now)
-
-    def finish_item(self, now: float) -> list[bytes]:
-        """No more audio of the current item: its last samples go out, padded with silence to a whole frame."""
-        key, self._key = self._key, None
-        if key is None:
-            return []
-        tail = self._rest + self._transcoder.flush_to_phone()
-        frames = self._pass_on(key, tail, now) if tail else []
-        if padding := -len(tail) % FRAME_BYTES:
-            frames += self._pass_on(None, MULAW_SILENCE * padding, now)
-        self._ledger.completed(key)
-        if not self._waiting and not self._ledger.ends_in_mark:
-            frames.append(self._writer.mark(self._ledger.mark_sent(now)))
-        return frames
+        frames = [] if key == self._arriving else self._end_arriving(now)
+        if self._arriving is None:
+            self._arriving, self._arrived_bytes = key, 0
+        known = self._arrived_bytes * BYTES_PER_MS // self._transcoder.model_bytes_per_ms
+        self._arrived_bytes += len(audio)
+        wire_bytes = self._arrived_bytes * BYTES_PER_MS // self._transcoder.model_bytes_per_ms
+        self._ledger.received(key, wire_bytes - known)
+        if self._holdback is None:
+            return frames + self._play(key, audio, now)
+        self._holdback.hold(key, audio, self.item_ms, now)
+        return frames + self.let_go(now)
 
     def finish(self, key: ItemKey, now: float) -> list[bytes]:
         """The model says that this item's audio is complete."""
-        return self.finish_item(now) if key == self._key else []
+        return self._end_arriving(now) if key == self._arriving else []
 
     def finish_response(self, response_id: str | None, now: float) -> list[bytes]:
-        """The response is over, whether or not its last item was completed."""
-        return self.finish_item(now) if self._key is not None and self._key.response_id == response_id else []
+        """The response is over, whether or not its last item was completed. None: so is every response."""
+        key = self._arriving
+        return self._end_arriving(now) if key is not None and response_id in (None, key.response_id) else []
+
+    def release(self, item_id: str, content_index: int, audio_ms: int | None, now: float) -> list[bytes]:
+        """Audio held back may be heard up to here."""
+        if self._holdback is None:
+            return []
+        self._holdback.release(item_id, content_index, audio_ms)
+        return self.let_go(now)
+
+    def let_go(self, now: float) -> list[bytes]:
+        """Play what was held back and may go. To be called at `due_at`."""
+        frames: list[bytes] = []
+        for piece in self._holdback.take(now) if self._holdback is not None else []:
+            if piece.audio is None:
+                frames += self._end_playing(now)
+            else:
+                frames += self._play(piece.key, piece.audio, now)
+        return frames
+
+    def drop(self, response_id: str) -> None:
+        """Play nothing more of this response; what the phone has, it plays."""
+        if self._holdback is not None:
+            self._holdback.drop(response_id)
+        kept = [(key, audio) for key, audio in self._waiting if key is None or key.response_id != response_id]
+        self._waiting = deque(kept)
+        self._waiting_bytes = sum(len(audio) for _, audio in kept)
+        if self._arriving is not None and self._arriving.response_id == response_id:
+            self._arriving = None
+        if self._playing is not None and self._playing.response_id == response_id:
+            self._playing, self._rest = None, b""
+            self._transcoder.reset_to_phone()
+        self._ledger.abandoned(response_id)
 
     def clear(self, now: float) -> tuple[bytes, tuple[ItemPlayout, ...]]:
         """Take back all that is unheard: the `clear` frame, and the items it cuts."""
-        self._key, self._rest = None, b""
+        self._arriving = self._playing = None
+        self._rest = b""
         self._transcoder.reset_to_phone()
+        if self._holdback is not None:
+            self._holdback.drop()
         self._waiting.clear()
         self._waiting_bytes = 0
         return self._writer.clear(), self._ledger.clear(now)
@@ -81,14 +111,14 @@ class AgentAudio:
     @property
     def item_ms(self) -> int:
         """Audio received so far of the item that is coming in."""
-        return self._model_bytes // self._transcoder.model_bytes_per_ms
+        return self._arrived_bytes // self._transcoder.model_bytes_per_ms
 
     def unheard(self, now: float) -> bool:
         """True while there is audio the caller has yet to hear, here or at the phone."""
-        return bool(self._waiting or self._rest) or self._ledger.unplayed_ms(now) > 0
+        return bool(self._waiting or self._rest or self._holdback) or self._ledger.unplayed_ms(now) > 0
 
-    def release(self, now: float) -> list[bytes]:
-        """To be called at `release_at`: audio that waited goes out as far as the phone may take it."""
+    def refill(self, now: float) -> list[bytes]:
+        """To be called at `due_at`: audio that waited goes out as far as the phone may take it."""
         frames: list[bytes] = []
         while self._waiting and self._ledger.unplayed_ms(now) < PHONE_MS_MAX:
             key, mulaw = self._waiting.popleft()
@@ -96,18 +126,49 @@ class AgentAudio:
             frames += self._send(key, mulaw, now)
         return frames
 
-    def release_at(self, now: float) -> float | None:
-        """When `release` should be called. Later than now."""
-        if not self._waiting:
-            return None
-        return max(now, self._ledger.plays_until(now) - PHONE_MS_MAX / 1000) + RELEASE_STEP_S
+    def due_at(self, now: float) -> float | None:
+        """When `let_go` and `refill` should be called. Later than now."""
+        refill_at = self._ledger.plays_until(now) - PHONE_MS_MAX / 1000 + REFILL_STEP_S if self._waiting else None
+        held_at = self._holdback.due_at if self._holdback is not None else None
+        due = [at for at in (refill_at, held_at) if at is not None]
+        return max(now + STEP_S, min(due)) if due else None
 
     def probe(self, now: float) -> list[bytes]:
         """A mark while nothing plays: its echo measures the round trip."""
         return [self._writer.mark(self._ledger.mark_sent(now))]
 
-    def _wire_bytes(self) -> int:
-        return self._model_bytes * BYTES_PER_MS // self._transcoder.model_bytes_per_ms
+    def _play(self, key: ItemKey, audio: bytes, now: float) -> list[bytes]:
+        frames = [] if key == self._playing else self._end_playing(now)
+        self._playing = key
+        mulaw = self._rest + self._transcoder.to_phone(audio)
+        whole = len(mulaw) - len(mulaw) % FRAME_BYTES
+        self._rest = mulaw[whole:]
+        return frames + self._pass_on(key, mulaw[:whole], now)
+
+    def _end_arriving(self, now: float) -> list[bytes]:
+        """No more audio of the current item will come."""
+        key, self._arriving = self._arriving, None
+        if key is None:
+            return []
+        self._ledger.completed(key)
+        if self._holdback is None:
+            return self._end_playing(now)
+        self._holdback.hold(key, None, self.item_ms, now)
+        return self.let_go(now)
+
+    def _end_playing(self, now: float) -> list[bytes]:
+        """The current item's last samples go out, padded with silence to a whole frame."""
+        key, self._playing = self._playing, None
+        if key is None:
+            return []
+        tail = self._rest + self._transcoder.flush_to_phone()
+        self._rest = b""
+        frames = self._pass_on(key, tail, now) if tail else []
+        if padding := -len(tail) % FRAME_BYTES:
+            frames += self._pass_on(None, MULAW_SILENCE * padding, now)
+        if not self._waiting and not self._ledger.ends_in_mark:
+            frames.append(self._writer.mark(self._ledger.mark_sent(now)))
+        return frames
 
     def _pass_on(self, key: ItemKey | None, mulaw: bytes, now: float) -> list[bytes]:
         if not mulaw:

@@ -67,11 +67,42 @@ class Mute(msgspec.Struct, frozen=True):
     muted: bool
 
 
+class Discard(msgspec.Struct, frozen=True):
+    """Nothing more of this response is to be heard."""
+
+    response_id: str
+
+
+class HoldBack(msgspec.Struct, frozen=True):
+    """The model's audio waits to be released, at most this long. Before the first audio."""
+
+    budget_ms: int
+
+
+class Release(msgspec.Struct, frozen=True):
+    """This item may be heard up to `audio_ms` (None: all of it)."""
+
+    item_id: str
+    content_index: int
+    audio_ms: int | None
+
+
+class ModelSwitched(msgspec.Struct, frozen=True):
+    """Another model session, confirmed already, has taken the place of the one before."""
+
+
+class Resume(msgspec.Struct, frozen=True):
+    """The new model session knows the conversation: the caller may be heard by it."""
+
+
 class ModelGone(msgspec.Struct, frozen=True):
     """The model's socket is lost; another may come, and then begins with `session.update`."""
 
 
-BridgeInput: TypeAlias = Media | Dtmf | Mark | Stop | ServerEvent | ClientEvent | Tick | Interrupt | Mute | ModelGone
+ProgramInput: TypeAlias = (
+    ClientEvent | Interrupt | Mute | Discard | HoldBack | Release | ModelGone | ModelSwitched | Resume
+)
+BridgeInput: TypeAlias = Media | Dtmf | Mark | Stop | ServerEvent | ProgramInput | Tick
 
 
 class ToPhone(msgspec.Struct, frozen=True, gc=False):
@@ -144,10 +175,12 @@ class Bridge:
         self._truncates: dict[str, _Truncate] = {}
         self._event_count = 0
         self._format_tries = 0
+        self._confirmed = False
+        self._resumed = True  # there is nothing that a first session would have to be told
         self._probes = 0
         self._probe_at = now
         self._playout_at: float | None = None
-        self._release_at: float | None = None
+        self._agent_at: float | None = None
         self._handlers = self._table()
 
     # ---- the machine's three doors -------------------------------------------------------------------------------
@@ -163,7 +196,7 @@ class Bridge:
     def next_deadline(self) -> float:
         """When to call `handle(Tick(), now)`, unless something else happens before."""
         deadline = self._probe_at
-        for at in (self._caller.stalls_at, self._playout_at, self._release_at):
+        for at in (self._caller.stalls_at, self._playout_at, self._agent_at):
             if at is not None and at < deadline:
                 deadline = at
         return deadline
@@ -189,7 +222,12 @@ class Bridge:
             Tick: self._on_tick,
             Interrupt: self._on_interrupt,
             Mute: self._on_mute,
+            Discard: self._on_discard,
+            HoldBack: self._on_hold_back,
+            Release: self._on_release,
             ModelGone: self._on_model_gone,
+            ModelSwitched: self._on_model_switched,
+            Resume: self._on_resume,
             server.SessionUpdated: self._on_session_updated,
             server.InputAudioBufferSpeechStarted: self._on_speech_started,
             server.ResponseCreated: self._on_response_created,
@@ -212,8 +250,8 @@ class Bridge:
 
     def _on_tick(self, _: Tick, now: float) -> list[Command]:
         commands: list[Command] = [ToModel(frame) for frame in self._caller.stall(now)]
-        if self._release_at is not None and now >= self._release_at:
-            commands += self._to_phone(self._agent.release(now), now)
+        if self._agent_at is not None and now >= self._agent_at:
+            commands += self._to_phone(self._agent.let_go(now) + self._agent.refill(now), now)
         if now >= self._probe_at:
             self._probes += 1
             self._probe_at = now + (PROBE_FIRST_S if self._probes < PROBES_FIRST else PROBE_IDLE_S)
@@ -238,7 +276,7 @@ class Bridge:
 
     def _to_phone(self, frames: list[bytes], now: float) -> list[Command]:
         self._playout_at = self._ledger.next_change_at(now)
-        self._release_at = self._agent.release_at(now)
+        self._agent_at = self._agent.due_at(now)
         return [ToPhone(frame) for frame in frames]
 
     # ---- the model: session and formats --------------------------------------------------------------------------------
@@ -265,8 +303,18 @@ class Bridge:
         turn_detection = (audio.get("input") or {}).get("turn_detection", {})
         self._detects_turns = turn_detection is not None
         self._interrupts = self._detects_turns and turn_detection.get("interrupt_response") is not False
-        commands: list[Command] = [ToModel(frame) for frame in self._caller.model_ready()]
-        return [ModelReady(), *commands, Report(event)]
+        self._confirmed = True
+        return [ModelReady(), *self._listen(), Report(event)]
+
+    def _listen(self) -> list[Command]:
+        """The caller is heard by a model that has confirmed its formats and knows the conversation."""
+        if not (self._confirmed and self._resumed):
+            return []
+        return [ToModel(frame) for frame in self._caller.model_ready()]
+
+    def _on_resume(self, _: Resume, _now: float) -> list[Command]:
+        self._resumed = True
+        return self._listen()
 
     @property
     def _format_type(self) -> str:
@@ -282,11 +330,18 @@ class Bridge:
 
     def _on_model_gone(self, _: ModelGone, now: float) -> list[Command]:
         """What was sent plays on; nothing of it can be truncated at a model that is gone."""
+        self._confirmed = self._resumed = False
+        self._format_tries = 0
         self._caller.model_gone()
         self._replies.clear()
         self._truncates.clear()
         self._at_model.clear()
-        return self._to_phone(self._agent.finish_item(now), now)
+        return self._to_phone(self._agent.finish_response(None, now), now)
+
+    def _on_model_switched(self, _: ModelSwitched, now: float) -> list[Command]:
+        commands = self._on_model_gone(ModelGone(), now)
+        self._confirmed = True
+        return commands
 
     # ---- the model: replies --------------------------------------------------------------------------------------------
 
@@ -357,7 +412,7 @@ class Bridge:
             )
             for p, cut in zip(unheard, cuts, strict=True):
                 commands += self._truncate_item(p.key, cut.heard_ms)
-            self._playout_at = self._release_at = None
+            self._playout_at = self._agent_at = None
             commands.append(Report(PlaybackInterrupted(cuts=cuts, by=by)))
         return commands
 
@@ -404,6 +459,19 @@ class Bridge:
 
     def _on_client_event(self, event: ClientEvent, _now: float) -> list[Command]:
         return [ToModel(encode(event))]
+
+    def _on_discard(self, event: Discard, now: float) -> list[Command]:
+        if (reply := self._replies.get(event.response_id)) is not None:
+            reply.dropped = True
+        self._agent.drop(event.response_id)
+        return self._to_phone([], now)
+
+    def _on_hold_back(self, event: HoldBack, _now: float) -> list[Command]:
+        self._agent.hold_back(event.budget_ms)
+        return []
+
+    def _on_release(self, event: Release, now: float) -> list[Command]:
+        return self._to_phone(self._agent.release(event.item_id, event.content_index, event.audio_ms, now), now)
 
     def _on_mute(self, event: Mute, _now: float) -> list[Command]:
         self._caller.muted = event.muted

@@ -166,6 +166,15 @@ class PlayoutLedger:
         if item := self._items.get(key):
             item.complete = True
 
+    def abandoned(self, response_id: str) -> None:
+        """Nothing more of this response will be sent: what its items have sent is all there is to hear."""
+        for item in list(self._items.values()):
+            if item.key.response_id == response_id:
+                item.complete = True
+                item.audio_bytes = item.sent_bytes
+                if not item.sent_bytes:
+                    del self._items[item.key]
+
     def sent(self, key: ItemKey | None, wire_bytes: int, now: float) -> None:
         """Audio went to the phone. `key` None: padding, which belongs to no item."""
         if wire_bytes <= 0:

@@ -9,32 +9,39 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from realtime_bridge.audio.transcode import AudioKind, transcoder
 from realtime_bridge.errors import MisuseError, ProtocolError, TransportError
 from realtime_bridge.transport.base import (
     ModelConnected,
     ModelLost,
+    SpareReady,
     TransportClosed,
     TransportEvent,
     TransportListener,
     TransportProblem,
 )
-from realtime_bridge.transport.model_socket import ModelSocket
+from realtime_bridge.transport.model_socket import ModelSocket, OpenModel, close_soon
+from realtime_bridge.transport.spare import SpareModel
 from realtime_bridge.wire import ClientEvent, ServerEvent, client, decode_server_event, server
 from telephony.bridge import (
     Bridge,
     BridgeInput,
     Command,
+    Discard,
     EndCall,
+    HoldBack,
     Interrupt,
     ModelGone,
     ModelReady,
+    ModelSwitched,
     ModelUnfit,
     Mute,
+    ProgramInput,
+    Release,
     Report,
+    Resume,
     Tick,
     ToModel,
     ToPhone,
@@ -46,17 +53,9 @@ from telephony.twilio.messages import Dtmf, Mark, Media, Start, Stop
 log = logging.getLogger(__name__)
 
 READY_S_MAX = 10.0  # from an open socket to a confirmed session
-UNSENT_BYTES_MAX = 8 * 1024 * 1024  # at the phone's socket: ten minutes of audio that it does not take
+_HUNG_UP = "the caller hung up while the model was being reached"
 EARLY_EVENTS_MAX = 1000
 TIMER_SLACK_S = 0.001
-
-
-class OpenModel(Protocol):
-    """Opens a socket to the model; see `ModelSocket.open`. Raises TransportError."""
-
-    def __call__(
-        self, *, on_frame: Callable[[bytes], None], on_lost: Callable[[ModelLost], None]
-    ) -> Awaitable[ModelSocket]: ...
 
 
 class CallTap(Protocol):
@@ -64,12 +63,9 @@ class CallTap(Protocol):
 
     def phone_message(self, message: Media | Dtmf | Mark | Stop, frame: bytes, now: float) -> None: ...
     def model_frame(self, frame: bytes, now: float) -> None: ...
-    def program_input(self, event: ClientEvent | Tick | Interrupt | Mute | ModelGone, now: float) -> None: ...
+    def program_input(self, event: ProgramInput | Tick, now: float) -> None: ...
     def command(self, command: ToPhone | ToModel, now: float) -> None: ...
     def played(self, spans: list[PlayedSpan], round_trip_ms: float) -> None: ...
-
-
-ProgramInput: TypeAlias = ClientEvent | Tick | Interrupt | Mute | ModelGone
 
 
 class TwilioTransport:
@@ -97,7 +93,9 @@ class TwilioTransport:
         self._open_model = open_model
         self._tap = tap
         self._loop = asyncio.get_running_loop()
-        self._bridge = Bridge(start.stream_sid, transcoder(audio), now=self._loop.time())
+        self._transcoder = transcoder(audio)
+        self._bridge = Bridge(start.stream_sid, self._transcoder, now=self._loop.time())
+        self._spare: SpareModel | None = None
         self._model: ModelSocket | None = None
         self._listener: TransportListener | None = None
         self._early: list[TransportEvent] = []  # what happened before the session listened
@@ -109,6 +107,11 @@ class TwilioTransport:
 
     # ---- for the session: RealtimeTransport ------------------------------------------------------------------------
 
+    @property
+    def session_config(self) -> dict[str, Any]:
+        """Both audio formats; see `RealtimeTransport.session_config`."""
+        return {"audio": {way: {"format": self._transcoder.model_format_json} for way in ("input", "output")}}
+
     async def connect(self, listener: TransportListener, *, session: dict[str, Any]) -> None:
         """See `RealtimeTransport.connect`. Raises TransportError also when the caller hangs up meanwhile."""
         if self._model is not None:
@@ -118,21 +121,26 @@ class TwilioTransport:
             raise TransportError("the call is over", retryable=False)
         self._ready = self._loop.create_future()
         opening = asyncio.ensure_future(self._open_model(on_frame=self._on_model_frame, on_lost=self._on_model_lost))
-        await asyncio.wait([opening, self._ended], return_when=asyncio.FIRST_COMPLETED)
+        await self._unless_ended(opening)
         if self._ended.done():
             await _abandon(opening)
-            raise TransportError("the caller hung up while the model was being reached", retryable=False)
+            raise TransportError(_HUNG_UP, retryable=False)
         self._model = opening.result()
         self._attempts += 1
         self._tell(ModelConnected(attempt=self._attempts))
         self._program(client.SessionUpdate(session=session))
-        await asyncio.wait([self._ready, self._ended], timeout=READY_S_MAX, return_when=asyncio.FIRST_COMPLETED)
+        await self._unless_ended(self._ready, timeout_s=READY_S_MAX)
         if self._ready.done():
             return self._ready.result()
         await self._drop_model()
         if self._ended.done():
-            raise TransportError("the caller hung up while the model was being reached", retryable=False)
+            raise TransportError(_HUNG_UP, retryable=False)
         raise TransportError(f"the model did not confirm the session within {READY_S_MAX:g} s")
+
+    async def _unless_ended(self, work: asyncio.Future[Any], *, timeout_s: float | None = None) -> None:
+        """Wait for `work`, but not beyond the end of the call."""
+        both: list[asyncio.Future[Any]] = [work, self._ended]
+        await asyncio.wait(both, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
 
     def send(self, event: ClientEvent) -> None:
         if self._model is None:
@@ -145,6 +153,32 @@ class TwilioTransport:
 
     def interrupt(self) -> None:
         self._program(Interrupt())
+
+    def discard(self, response_id: str) -> None:
+        self._program(Discard(response_id))
+
+    def hold_back(self, budget_ms: int) -> None:
+        self._program(HoldBack(budget_ms))
+
+    def release(self, item_id: str, content_index: int, audio_ms: int | None) -> None:
+        self._program(Release(item_id, content_index, audio_ms))
+
+    def rotate(self) -> None:
+        if self._spare is None and not self._ended.done():
+            self._spare = SpareModel(self._open_model, self.session_config, on_ready=lambda: self._tell(SpareReady()))
+
+    def switch(self) -> None:
+        """Raises MisuseError when no spare is ready."""
+        spare, self._spare = self._spare, None
+        if spare is None:
+            raise MisuseError("there is no spare model session; call rotate() and wait for SpareReady")
+        old, self._model = self._model, spare.take(self._on_model_frame, self._on_model_lost)
+        if old is not None:
+            close_soon(old)
+        self._program(ModelSwitched())
+
+    def resume(self) -> None:
+        self._program(Resume())
 
     def set_muted(self, muted: bool) -> None:
         self._program(Mute(muted))
@@ -212,7 +246,7 @@ class TwilioTransport:
 
     # ---- the bridge --------------------------------------------------------------------------------------------------
 
-    def _program(self, event: ProgramInput) -> None:
+    def _program(self, event: ProgramInput | Tick) -> None:
         now = self._loop.time()
         if self._tap is not None:
             self._tap.program_input(event, now)
@@ -243,8 +277,6 @@ class TwilioTransport:
             self._line.send(command.frame)  # type: ignore[union-attr]
             if self._tap is not None:
                 self._tap.command(command, now)  # type: ignore[arg-type]
-            if self._line.unsent_bytes > UNSENT_BYTES_MAX:
-                self._finish("the phone's socket takes no more audio")
         elif kind is Report:
             self._tell(command.event)  # type: ignore[union-attr]
         else:
@@ -307,15 +339,12 @@ class TwilioTransport:
             self._tap.played(self._bridge.take_played(self._loop.time(), final=True), self._bridge.round_trip_ms)
         self._line.close(1000, "")
         model, self._model = self._model, None
+        spare, self._spare = self._spare, None
         if model is not None:
-            # The goodbye to the model takes a network round trip; nobody needs to wait for it.
-            closing = self._loop.create_task(model.close())
-            _closing.add(closing)
-            closing.add_done_callback(_closing.discard)
+            close_soon(model)
+        if spare is not None:
+            spare.give_up()
         self._tell(TransportClosed(reason=reason))
-
-
-_closing: set[asyncio.Task[None]] = set()  # asyncio keeps only weak references to tasks
 
 
 async def _abandon(opening: asyncio.Future[ModelSocket]) -> None:

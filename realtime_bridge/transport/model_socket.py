@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from picows import (
     WSAutoPingStrategy,
@@ -34,6 +35,14 @@ SILENCE_S_MAX = 20.0  # without any frame, then a ping, which has as long again 
 CLOSE_S_MAX = 2.0
 
 _REFUSED_FOR_GOOD = {400, 401, 403, 404, 410}
+
+
+class OpenModel(Protocol):
+    """Opens a socket to the model; see `ModelSocket.open`. Raises TransportError."""
+
+    def __call__(
+        self, *, on_frame: Callable[[bytes], None], on_lost: Callable[[ModelLost], None]
+    ) -> Awaitable[ModelSocket]: ...
 
 
 class ModelSocket(WSListener):
@@ -85,6 +94,11 @@ class ModelSocket(WSListener):
             raise TransportError(f"the model cannot be reached: {e}") from e
         assert isinstance(listener, cls)
         return listener
+
+    def listen(self, on_frame: Callable[[bytes], None], on_lost: Callable[[ModelLost], None]) -> None:
+        """Somebody else listens from now on."""
+        self._on_frame = on_frame
+        self._on_lost = on_lost
 
     def send(self, frame: bytes) -> None:
         """Send one text message; dropped when the socket is gone."""
@@ -142,7 +156,7 @@ class ModelSocket(WSListener):
 
     def _closed_by_model(self, transport: WSTransport, frame: WSFrame) -> None:
         code = frame.get_close_code()
-        number = int(getattr(code, "value", code))  # picows: a plain int where it has no name for it
+        number = code.value if isinstance(code, WSCloseCode) else int(code)  # type: ignore[redundant-expr]  # or an int
         reason = (frame.get_close_message() or b"").decode("utf-8", "replace")
         self._lost(f"the model closed the socket: {number} {reason}".rstrip(), number)
         transport.disconnect()
@@ -153,3 +167,13 @@ class ModelSocket(WSListener):
         self._over = True
         # 1008: policy violation, the way a server says that the key or the request is not acceptable.
         self._on_lost(ModelLost(message=message, code=code, retryable=code != WSCloseCode.POLICY_VIOLATION.value))
+
+
+_closing: set[asyncio.Task[None]] = set()  # asyncio keeps only weak references to tasks
+
+
+def close_soon(socket: ModelSocket) -> None:
+    """Close a socket in the background: the goodbye takes a network round trip that nobody needs to wait for."""
+    closing = asyncio.get_running_loop().create_task(socket.close())
+    _closing.add(closing)
+    closing.add_done_callback(_closing.discard)

@@ -9,17 +9,22 @@ from hypothesis import strategies as st
 
 from realtime_bridge.audio.transcode import transcoder
 from realtime_bridge.transport import base
-from realtime_bridge.wire import Response, client, server
+from realtime_bridge.wire import Item, Response, client, server
 from realtime_bridge.wire.server import ErrorDetail
 from telephony.bridge import (
     Bridge,
     EndCall,
     Interrupt,
+    Discard,
+    HoldBack,
     ModelGone,
     ModelReady,
+    ModelSwitched,
     ModelUnfit,
     Mute,
+    Release,
     Report,
+    Resume,
     Tick,
     ToModel,
     ToPhone,
@@ -453,12 +458,97 @@ def test_when_the_model_is_lost_the_caller_is_held_and_nothing_is_truncated_at_t
     call.caller(at=1.2)
     assert call.model == []
     call.confirm()
+    assert call.model == []
+    call.feed(Resume())
     assert call.appended_ms == 20
     call.forget()
     call.speech_starts(at=2.0)
     assert call.phone == [ClearAudio(SID)]
     assert call.model == []
     assert call.heard(base.PlaybackInterrupted)[0].cuts[0].heard_ms == 1000
+
+
+def test_after_a_switch_the_new_model_hears_the_caller_once_it_knows_the_conversation():
+    call = Call()
+    call.feed(ModelSwitched())
+    call.forget()
+    call.caller()
+    call.caller()
+    assert call.model == []
+    call.feed(client.ConversationItemCreate(item=Item(type="message")))
+    call.feed(Resume())
+    assert [e["type"] for e in call.model] == ["conversation.item.create", "input_audio_buffer.append"]
+    assert call.appended_ms == 40
+
+
+# ---- audio held back for guardrails ------------------------------------------------------------------------------------------
+
+
+def played_ms(call):
+    return sum(len(m.mulaw) for m in call.phone if isinstance(m, PlayMedia)) / MS
+
+
+def held_call():
+    call = Call()
+    call.feed(HoldBack(500))
+    call.replies()
+    return call
+
+
+def test_audio_held_back_is_played_when_it_is_released():
+    call = held_call()
+    for _ in range(3):
+        call.says(200, at=1.0)
+    assert played_ms(call) == 0
+    call.feed(Release("i1", 0, 400), at=1.1)
+    assert played_ms(call) == 400
+    call.feed(Release("i1", 0, None))
+    call.says(200)
+    assert played_ms(call) == 800
+
+
+def test_audio_held_back_is_played_when_its_budget_is_spent():
+    call = held_call()
+    call.says(200, at=1.0)
+    call.says(200, at=1.3)
+    call.run_until(1.45)
+    assert played_ms(call) == 0
+    call.run_until(1.6)
+    assert played_ms(call) == 200
+    call.run_until(1.9)
+    assert played_ms(call) == 400
+
+
+def test_what_was_held_back_when_the_caller_spoke_is_never_heard_and_truncated_at_nothing():
+    call = held_call()
+    call.says(200, at=1.0)
+    call.speech_starts(at=1.2)
+    call.run_until(5.0)
+    assert played_ms(call) == 0
+    assert call.sent("conversation.item.truncate")[0]["audio_end_ms"] == 0
+
+
+def test_items_held_back_keep_their_order():
+    call = held_call()
+    call.says(200, "i1", at=1.0)
+    call.says(200, "i2")
+    call.feed(Release("i2", 0, None))
+    assert played_ms(call) == 0
+    call.feed(Release("i1", 0, None))
+    assert played_ms(call) == 400
+    call.run_until(1.35)
+    assert [r.item_id for r in call.heard(base.PlaybackStarted)] == ["i1", "i2"]
+
+
+def test_a_discarded_reply_is_silent_and_the_next_one_is_not():
+    call = Call()
+    call.replies("r1")
+    call.feed(Discard("r1"))
+    call.says(200, "i1", "r1")
+    assert played_ms(call) == 0
+    call.replies("r2")
+    call.says(200, "i2", "r2")
+    assert played_ms(call) == 200
 
 
 def test_events_the_bridge_has_no_business_with_are_passed_on():
@@ -474,7 +564,7 @@ inputs = st.lists(
     st.tuples(
         st.floats(0, 0.7, allow_nan=False),
         st.sampled_from(
-            ["caller", "says", "speech", "interrupt", "done", "tick", "mark", "created", "gone", "confirm"]
+            ["caller", "says", "speech", "interrupt", "done", "tick", "mark", "created", "gone", "confirm", "discard"]
         ),
         st.integers(1, 400),
         st.integers(0, 3),
@@ -513,6 +603,7 @@ def _step(call, feed, what, amount, which):
         "mark": lambda: Mark(1, SID, f"m{amount % 20}"),
         "created": lambda: server.ResponseCreated(response=Response(id=rid, conversation_id="c")),
         "gone": ModelGone,
+        "discard": lambda: Discard(rid),
         "confirm": lambda: server.SessionUpdated(session={}),
     }
     return feed(events[what](), call.now)

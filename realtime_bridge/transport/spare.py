@@ -1,0 +1,79 @@
+"""A second model session, opened beside the running one so that the change to it costs the caller nothing.
+
+It is brought as far as a confirmed configuration and then waits; the conversation is told to it after the switch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from realtime_bridge.errors import InternalError, ProtocolError, TransportError
+from realtime_bridge.transport.base import ModelLost
+from realtime_bridge.transport.model_socket import ModelSocket, OpenModel, close_soon
+from realtime_bridge.wire import client, decode_server_event, encode, server
+
+log = logging.getLogger(__name__)
+
+READY_S_MAX = 15.0
+
+
+class SpareModel:
+    """Opens at once, in the background; gives up quietly if it fails, since the running session is not touched by it."""
+
+    def __init__(self, open_model: OpenModel, session_config: dict[str, Any], *, on_ready: Callable[[], None]) -> None:
+        self._open_model = open_model
+        self._session = {"type": "realtime", **session_config}
+        self._on_ready = on_ready
+        self._socket: ModelSocket | None = None
+        self._confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._lost = False
+        self._opening = asyncio.get_running_loop().create_task(self._open())
+
+    def take(self, on_frame: Callable[[bytes], None], on_lost: Callable[[ModelLost], None]) -> ModelSocket:
+        """Hand the socket over. Only after `on_ready`."""
+        if self._socket is None or not self._confirmed.done():
+            raise InternalError("the spare model session is not ready")
+        self._socket.listen(on_frame, on_lost)
+        if self._lost:
+            lost = ModelLost(message="the spare model session was lost while it waited")
+            asyncio.get_running_loop().call_soon(on_lost, lost)
+        return self._socket
+
+    def give_up(self) -> None:
+        self._opening.cancel()
+        if self._socket is not None:
+            close_soon(self._socket)
+
+    async def _open(self) -> None:
+        try:
+            async with asyncio.timeout(READY_S_MAX):
+                self._socket = await self._open_model(on_frame=self._on_frame, on_lost=self._on_lost)
+                self._socket.send(encode(client.SessionUpdate(session=self._session)))
+                await self._confirmed
+        except (TimeoutError, TransportError) as e:
+            log.warning("no spare model session: %s", e)
+            if self._socket is not None:
+                await self._socket.close()
+            return
+        self._on_ready()
+
+    def _on_frame(self, frame: bytes) -> None:
+        try:
+            event = decode_server_event(frame)
+        except ProtocolError as e:
+            log.warning("the spare model session sent a malformed event: %s", e)
+            return
+        if self._confirmed.done():
+            return
+        if isinstance(event, server.SessionUpdated):
+            self._confirmed.set_result(None)
+        elif isinstance(event, server.ErrorEvent):
+            self._confirmed.set_exception(TransportError(event.error.message, code=event.error.code))
+
+    def _on_lost(self, lost: ModelLost) -> None:
+        self._lost = True
+        if not self._confirmed.done():
+            self._confirmed.set_exception(TransportError(lost.message, code=lost.code))
