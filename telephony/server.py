@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Final, Self, cast
 
@@ -90,6 +91,32 @@ class PhoneServer:
             raise InternalError("the application did not start; its error is in the log") from e
         finally:
             listener.close()
+
+
+def run_server(app: FastAPI, *, host: str, port: int, on_ready: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM, on uvloop where there is one. `on_ready` is given the server's URL."""
+    try:
+        import uvloop  # noqa: PLC0415 - not on every platform
+    except ImportError:
+        new_loop = asyncio.new_event_loop
+    else:
+        new_loop = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(_serve_until_told_to_stop(app, host, port, on_ready))
+
+
+async def _serve_until_told_to_stop(app: FastAPI, host: str, port: int, on_ready: Callable[[str], None]) -> None:
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, told.set)
+    async with PhoneServer(app, host=host, port=port) as server:
+        on_ready(server.url)
+        waits = [asyncio.ensure_future(told.wait()), asyncio.ensure_future(server.wait_failed())]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)  # a failure is raised on leaving the server
 
 
 class _Server(uvicorn.Server):

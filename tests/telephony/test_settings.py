@@ -1,8 +1,5 @@
 """Settings: where they come from, what they refuse, and what nobody may read in them."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -135,35 +132,3 @@ def test_checking_signatures_needs_the_public_url():
     check_signing(load_settings())
     with pytest.raises(SettingsError, match="PUBLIC_URL: needed"):
         check_signing(load_settings(twilio_auth_token="x"))
-
-
-def realtime_bridge(*arguments, **environment):
-    program = "from telephony.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", program, *arguments],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2]), **environment},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-
-
-def test_the_settings_command_prints_the_table():
-    shown = realtime_bridge("settings", OPENAI_API_KEY="hunter2", PORT="9000")
-    assert shown.returncode == 0
-    assert "hunter2" not in shown.stdout
-    lines = {line.split()[0]: line.split() for line in shown.stdout.splitlines()[1:]}
-    assert lines["PORT"][1:3] == ["9000", "set"]
-    assert lines["HOST"][1:3] == ["127.0.0.1", "default"]
-    assert realtime_bridge("settings", "--json").stdout.startswith("[\n")
-
-
-def test_wrong_usage_and_wrong_settings_exit_with_2_and_say_why():
-    for arguments, environment, said in (
-        (["settings"], {"PORT": "x"}, "PORT: "), (["settings", "--nope"], {}, "--nope"), (["nope"], {}, "nope"),
-    ):  # fmt: skip
-        failed = realtime_bridge(*arguments, **environment)
-        assert (failed.returncode, failed.stdout) == (2, "")
-        assert said in failed.stderr
-        assert "Traceback" not in failed.stderr

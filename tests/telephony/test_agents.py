@@ -1,0 +1,44 @@
+"""Agents by their names."""
+
+import sys
+
+import pytest
+
+from realtime_bridge.agent import Agent
+from telephony.agents import load_agent
+from telephony.settings import SettingsError
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """A module of a fresh name in the current directory."""
+    name = f"agents_of_{tmp_path.name.replace('-', '_')}"
+    (tmp_path / f"{name}.py").write_text(
+        "from realtime_bridge.agent import Agent\nfront_desk = Agent(name='Front desk')\nnumber = 5\ndef answer(): pass\n"
+    )
+    (tmp_path / f"{name}_broken.py").write_text("import a_module_that_is_not_there\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    return name
+
+
+def test_an_agent_is_found_in_the_current_directory(module):
+    found = load_agent(f"{module}:front_desk")
+    assert isinstance(found, Agent)
+    assert found.name == "Front desk"
+    assert callable(load_agent(f"{module}:answer"))
+
+
+def test_what_is_no_agent_is_told_with_what_there_is(module):
+    for name in ("number", "missing"):
+        with pytest.raises(SettingsError, match=f"{module}:{name} is no agent; there is {module}:front_desk"):
+            load_agent(f"{module}:{name}")
+
+
+def test_a_missing_module_is_told_and_one_that_is_broken_is_shown(module):
+    with pytest.raises(SettingsError, match="no module 'nowhere'"):
+        load_agent("nowhere:agent")
+    with pytest.raises(SettingsError, match=f"no module '{module}.inner'"):
+        load_agent(f"{module}.inner:agent")
+    with pytest.raises(ModuleNotFoundError, match="a_module_that_is_not_there"):
+        load_agent(f"{module}_broken:agent")
