@@ -34,10 +34,14 @@ class MarkEcho:
 
 @dataclass(frozen=True, slots=True)
 class Cleared:
-    """A `clear`: all bytes from `wire` on that had come by then were thrown away, `thrown_bytes` of them."""
+    """A `clear`: all bytes from `wire` on that had come by then were thrown away, `thrown_bytes` of them.
+
+    `heard_bytes`: all that had been heard since the stream began, less than `wire` if there was a clear before.
+    """
 
     at: float
     wire: int
+    heard_bytes: int
     thrown_bytes: int
 
 
@@ -102,7 +106,7 @@ class Playback:
         """Throw away what has not been played; its marks are due at once, in order."""
         thrown = self._stop(now)
         wire = self._spans[-1].wire_end if thrown and self._spans else len(self.wire) - thrown
-        self.clears.append(Cleared(at=now, wire=wire, thrown_bytes=thrown))
+        self.clears.append(Cleared(at=now, wire=wire, heard_bytes=self.heard_bytes(now), thrown_bytes=thrown))
         for mark in self._marks:
             if mark.due_at > now:
                 mark.due_at, mark.cause = now, "cleared"

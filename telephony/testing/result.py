@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import wave
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from realtime_bridge.audio.g711 import mulaw_to_pcm16
@@ -51,6 +51,11 @@ class CallResult:
                 delays.append((answer - said.end) * 1000)
         return tuple(delays)
 
+    def clear_delays_ms(self) -> tuple[float, ...]:
+        """For every utterance that made the server clear the phone: from its beginning to the `clear`'s arrival."""
+        first = (next((clear for clear in self.clears if s.start <= clear.at < s.end), None) for s in self.said)
+        return tuple((clear.at - s.start) * 1000 for s, clear in zip(self.said, first, strict=True) if clear)
+
     def save_wav(self, path: Path) -> None:
         """Write `stereo` as a WAV file."""
         with wave.open(str(path), "wb") as file:
@@ -70,10 +75,10 @@ def conclude(phone: SimulatedPhone, caller: ScriptedCaller, problems: list[str])
         seconds=phone.ended_at - start,
         failure=caller.failure,
         problems=tuple(problems),
-        said=tuple(Said(s.label, s.start - start, s.end - start) for s in caller.said),
-        audible=tuple(Audible(a.start - start, a.end - start) for a in caller.ear.audible),
-        clears=tuple(Cleared(c.at - start, c.wire, c.thrown_bytes) for c in phone.playback.clears),
-        echoes=tuple(MarkEcho(e.name, e.at - start, e.cause) for e in phone.echoes),
+        said=tuple(replace(s, start=s.start - start, end=s.end - start) for s in caller.said),
+        audible=tuple(replace(a, start=a.start - start, end=a.end - start) for a in caller.ear.audible),
+        clears=tuple(replace(c, at=c.at - start) for c in phone.playback.clears),
+        echoes=tuple(replace(e, at=e.at - start) for e in phone.echoes),
         wire=bytes(phone.playback.wire),
         stereo=_stereo(phone, start, phone.ended_at),
         phone=phone,

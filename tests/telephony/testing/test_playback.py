@@ -65,7 +65,7 @@ def test_a_clear_throws_away_what_is_unplayed_and_echoes_its_marks_in_order():
         playback.play(SECOND, now=10.0)
         playback.mark(name, now=10.0)
     playback.clear(now=11.5)
-    assert playback.clears == [Cleared(at=11.5, wire=12000, thrown_bytes=12000)]
+    assert playback.clears == [Cleared(at=11.5, wire=12000, heard_bytes=12000, thrown_bytes=12000)]
     assert echoes(playback, 11.5) == [
         MarkEcho("a", 11.0, "played"),
         MarkEcho("b", 11.5, "cleared"),
@@ -86,13 +86,15 @@ def test_audio_after_a_clear_plays_at_once_and_keeps_its_place_on_the_wire():
     ]
     assert playback.heard_bytes_of(3000, 9000, at=20.0) == 2000
     assert playback.heard_bytes_of(4000, 8000, at=20.0) == 0
+    playback.clear(now=10.85)
+    assert playback.clears[-1] == Cleared(at=10.85, wire=10000, heard_bytes=6000, thrown_bytes=6000)
 
 
 def test_a_clear_of_an_empty_buffer_throws_nothing_away():
     playback = Playback()
     playback.play(SECOND, now=10.0)
     playback.clear(now=12.0)
-    assert playback.clears == [Cleared(at=12.0, wire=8000, thrown_bytes=0)]
+    assert playback.clears == [Cleared(at=12.0, wire=8000, heard_bytes=8000, thrown_bytes=0)]
 
 
 def test_audio_beyond_ten_minutes_is_thrown_away_and_the_rest_plays_on():

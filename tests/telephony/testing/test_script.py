@@ -77,6 +77,7 @@ def test_an_interruption_comes_after_so_much_was_heard():
     [cleared] = result.clears
     assert cleared.at == pytest.approx(1.6)
     assert cleared.wire / 8 == pytest.approx(600, abs=1)
+    assert result.clear_delays_ms() == pytest.approx([(1.6 - result.said[0].start) * 1000])
     assert result.heard_ms(0, 40_000) == pytest.approx(600, abs=1)
     assert result.heard_ms(0, 40_000, at=1.1) == pytest.approx(100, abs=1)
     assert result.failure is None

@@ -1,0 +1,52 @@
+"""The product's bridge as a machine of the simulation."""
+
+from simulation.world import FromModel, FromPhone, ModelOpen, ToModel, ToPhone
+
+from realtime_bridge.audio.transcode import Transcoder
+from realtime_bridge.wire import client, decode_server_event
+from telephony import bridge
+from telephony.twilio.media_stream import MediaStreamReader
+from telephony.twilio.messages import Connected, Start
+
+
+class BridgeMachine:
+    """Opens the session as the product does, and keeps what the bridge reports."""
+
+    def __init__(self, transcoder: Transcoder, *, interrupt_response: bool = True) -> None:
+        self.reports = []
+        self._transcoder = transcoder
+        self._interrupt_response = interrupt_response
+        self._reader = MediaStreamReader()
+        self._bridge = None
+
+    def next_deadline(self):
+        return self._bridge.next_deadline if self._bridge is not None else None
+
+    def handle(self, event, now):
+        match event:
+            case FromPhone():
+                message = self._reader.receive(event.frame)
+                if isinstance(message, Start):
+                    self._bridge = bridge.Bridge(message.stream_sid, self._transcoder, now=now)
+                if isinstance(message, Start | Connected):
+                    return []
+                return self._give(message, now)
+            case FromModel():
+                return self._give(decode_server_event(event.frame), now)
+            case ModelOpen():
+                detection = {"type": "server_vad", "interrupt_response": self._interrupt_response}
+                session = {"type": "realtime", "audio": {"input": {"turn_detection": detection}}}
+                return self._give(client.SessionUpdate(session=session), now)
+        return self._give(bridge.Tick(), now)
+
+    def _give(self, event, now):
+        outputs = []
+        for command in self._bridge.handle(event, now):
+            match command:
+                case bridge.ToPhone():
+                    outputs.append(ToPhone(command.frame))
+                case bridge.ToModel():
+                    outputs.append(ToModel(command.frame))
+                case bridge.Report():
+                    self.reports.append((now, command.event))
+        return outputs
