@@ -26,28 +26,23 @@ SAMPLE_RATE = 16_000
 _START_TOKEN, _END_TOKEN = 1, 2
 _LAYERS, _HEADS, _HEAD_WIDTH = 6, 8, 36
 _INPUT_SAMPLES_MIN = SAMPLE_RATE  # below a second the model guesses
-_SILENCE_SAMPLES = (
-    SAMPLE_RATE // 2
-)  # put after the speech: one word in seven that is wrong without it, is right with it
+_SILENCE_SAMPLES = SAMPLE_RATE // 2  # put after the speech: without it there are a seventh more wrong words
 _WINDOW_SAMPLES_MAX = 28 * SAMPLE_RATE  # the model knows clips of up to half a minute
 _CUT_SEARCH_SAMPLES = 8 * SAMPLE_RATE  # longer speech is cut at the quietest spot this far before the limit
 _QUIET_SAMPLES = SAMPLE_RATE // 5
 # The reference implementation allows 6.5 tokens a second; a few more let a short, quick answer finish.
 _TOKENS_PER_SECOND_MAX, _TOKENS_SPARE = 6.5, 4
-# Three words or more, said four times in a row, are the decoder going round in circles; one or two may be meant
-# ("no, no, no", "five five five five"), so they have to come more often.
+# A phrase of so many tokens, so many times in a row, is the decoder going round in circles. The shorter the phrase, the
+# more often it may be meant ("no, no, no", "five five five five").
 _CIRCLES: dict[int, int] = {1: 8, 2: 6, 3: 5, **dict.fromkeys(range(4, 17), 4)}
 
 
 class MoonshineRecognizer:
     """A `Recognizer`. Loads 44 MB of weights (some 0.3 s, 170 MB resident): make one per process."""
 
-    def __init__(self, weights: Path | None = None) -> None:
-        """`weights`: folder with the tiny-en model files; None finds them in the installed `moonshine-voice` wheel.
-
-        Raises `MisuseError` when an optional package is missing.
-        """
-        folder = weights or _installed_weights()
+    def __init__(self) -> None:
+        """Raises `MisuseError` when an optional package is missing."""
+        folder = _installed_weights()
         self._encoder = _session(folder / "encoder_model.ort")
         self._decoder = _session(folder / "decoder_model_merged.ort")
         self._pieces = _read_vocabulary(folder / "tokenizer.bin")

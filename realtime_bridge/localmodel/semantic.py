@@ -71,7 +71,7 @@ def patience_ms(text: str, eagerness: Eagerness) -> int:
 def completeness(text: str) -> Completeness:
     """Judge recognised words, with the recogniser's punctuation, by their ending.
 
-    "unclear" is what might go on as well as not: no words at all, a bare number, a few words without a full stop.
+    "unclear" is what might go on as well as not: no words at all, digits one by one, words without a full stop.
     """
     words = [word.replace("’", "'") for word in _WORDS.findall(text.lower())]
     if not words:
@@ -81,8 +81,12 @@ def completeness(text: str) -> Completeness:
         return "unfinished"
     if text.rstrip().endswith(("...", "…", "-", "—")):
         return "unfinished"
-    if words[-1] in _DIGITS or words[-1].isdigit():
-        return "unclear"  # numbers come in groups
+    if all(_is_number(word) for word in words[-2:]):
+        return "unclear"  # dictated numbers come in groups
     if ending in ".!?" or words[-1] in _ANSWERS:
         return "finished"
     return "unclear"
+
+
+def _is_number(word: str) -> bool:
+    return word.isdigit() or word in _DIGITS

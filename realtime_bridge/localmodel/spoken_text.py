@@ -10,12 +10,14 @@ five"). Pure.
 from __future__ import annotations
 
 import re
+import unicodedata
 
-SENTENCE_CHARACTERS_MAX = (
-    250  # longer ones are cut at a comma or a space: the first audio must not wait for a paragraph
-)
+# Longer ones are cut at a comma or a space: the first audio must not wait for a paragraph.
+SENTENCE_CHARACTERS_MAX = 250
 
-_SENTENCE_END = re.compile(r"""[.!?…]+["”’')\]]*(?=\s)|\n""")
+# Looking back keeps the search linear on a long row of dots.
+_SENTENCE_END = re.compile(r"""(?<![.!?…])[.!?…]+["”’')\]]*(?=\s)|\n""")
+_CONTEXT_CHARACTERS = 40  # looked at on either side of a full stop
 _ABBREVIATIONS = frozenset(
     "mr mrs ms dr prof st mt ft gen gov sen rep capt lt col sgt rev hon no nos vs etc approx ext dept apt fig vol".split()
 )
@@ -40,12 +42,12 @@ def sentences(text: str) -> list[str]:
 def _is_sentence_end(text: str, end: re.Match[str]) -> bool:
     if end.group() == "\n":
         return True
-    following = text[end.end() :].lstrip()
+    following = text[end.end() : end.end() + _CONTEXT_CHARACTERS].lstrip()
     if following[:1].islower():
         return False
     if end.group() != ".":
         return True
-    word = re.split(r"[\s(\"“'‘]", text[: end.start()])[-1]
+    word = re.split(r"[\s(\"“'‘]", text[max(end.start() - _CONTEXT_CHARACTERS, 0) : end.start()])[-1]
     if word.lower() in ("no", "nos", "ext"):  # "No. 5" is a number, "No. Thanks" an answer
         return not following[:1].isdigit()
     return not (word.lower() in _ABBREVIATIONS or (len(word) == 1 and word.isupper() and word != "I"))
@@ -93,7 +95,12 @@ _LINK_SIGNS = {"@": " at ", ".": " dot ", "/": " slash ", "_": " underscore ", "
 
 
 def as_spoken(sentence: str) -> str:
-    """Rewrite what a synthesizer would read wrongly: links, telephone numbers, codes, long numbers, hours."""
+    """Rewrite what a synthesizer would read wrongly: links, telephone numbers, codes, long numbers, hours.
+
+    Letters and digits in disguise (full-width, circled, of other scripts) become plain ones.
+    """
+    sentence = unicodedata.normalize("NFKC", sentence).replace("\N{FRACTION SLASH}", "/")
+    sentence = "".join(str(unicodedata.digit(sign)) if sign.isdigit() else sign for sign in sentence)
     sentence = _LINK.sub(_spell_link, sentence)
     sentence = _PHONE.sub(_spell_phone, sentence)
     sentence = _ABBREVIATED_NUMBER.sub(lambda short: f"{_ABBREVIATED[short.group(1)]} ", sentence)

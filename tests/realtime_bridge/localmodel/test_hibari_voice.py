@@ -5,6 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from realtime_bridge.errors import MisuseError
 from realtime_bridge.localmodel.hibari_voice import HibariVoice
@@ -37,6 +39,14 @@ def test_threads_do_not_disturb_each_other(voice):
 @pytest.mark.parametrize("text", ["", "  \n ", "...", "!?", "😀", "你好。", "\x00", "()[]"])
 def test_what_cannot_be_spoken_yields_nothing(voice, text):
     assert list(voice.speak(text)) == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(text=st.text(max_size=30) | st.text(alphabet="0123456789/:.,-$%aA \u00b2\u2777\u0663\u00bd", max_size=30))
+def test_no_text_is_an_error(voice, text):
+    for sentence, audio in voice.speak(text):
+        assert "".join(sentence.split()) in "".join(text.split())
+        assert audio.size
 
 
 def test_what_cannot_be_spoken_does_not_silence_its_neighbours(voice):

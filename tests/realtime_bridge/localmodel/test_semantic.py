@@ -16,6 +16,7 @@ from realtime_bridge.localmodel.semantic import completeness, patience_ms, seman
         "Yes, I do.",
         "Thank you, goodbye.",
         "My order number is A1042.",
+        "A table for two.",
     ],
 )
 def test_sentences_and_answers_are_finished(text):
@@ -40,8 +41,8 @@ def test_what_breaks_off_is_unfinished(text):
     assert completeness(text) == "unfinished"
 
 
-@pytest.mark.parametrize("text", ["", "...", "4 1 5", "Four, one, five.", "a table on Friday"])
-def test_nothing_a_bare_number_and_words_without_a_full_stop_might_go_on(text):
+@pytest.mark.parametrize("text", ["", "...", "4 1 5", "It is four, one, five.", "Five.", "a table on Friday"])
+def test_nothing_digits_and_words_without_a_full_stop_might_go_on(text):
     assert completeness(text) == "unclear"
 
 

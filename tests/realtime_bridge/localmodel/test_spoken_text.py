@@ -35,6 +35,10 @@ def test_an_endless_sentence_is_cut_at_a_comma_or_a_space():
     assert all(piece.endswith("word") and len(piece) <= SENTENCE_CHARACTERS_MAX for piece in by_spaces)
 
 
+def test_a_long_row_of_dots_takes_no_time():
+    assert sentences("." * 100_000 + "'" * 100_000)
+
+
 @given(st.text() | st.text(alphabet="ab.?! \n\"'(),5", max_size=400))
 def test_nothing_is_lost_but_white_space(text):
     pieces = sentences(text)
@@ -61,6 +65,7 @@ def test_nothing_is_lost_but_white_space(text):
         ("write to ann@example.com.", "write to ann at example dot com."),
         ("see https://www.example.com/help.", "see example dot com slash help."),
         ("No. 5, Ext. 42", "Number 5, Extension 42"),
+        ("\u2777 of \u0663, \uff21\uff22, \u00bd", "2 of 3, AB, 1/2"),
     ],
 )
 def test_what_a_voice_reads_wrongly_is_rewritten(written, spoken):
