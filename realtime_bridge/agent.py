@@ -53,6 +53,9 @@ class AgentHooks:
     async def on_handoff(self, context: RunContext[Any], agent: Agent, source: Agent) -> None:
         """The agent takes over from `source`."""
 
+    async def on_leave(self, context: RunContext[Any], agent: Agent, target: Agent) -> None:
+        """The agent has handed over to `target`."""
+
     async def on_tool_start(self, context: ToolContext[Any], agent: Agent, tool: Tool) -> None:
         """A tool of the agent is about to run."""
 

@@ -48,3 +48,17 @@ class ToolContext(RunContext[C]):
     tool_name: str = ""
     call_id: str = ""
     arguments: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, base: RunContext[C], *, tool_name: str, call_id: str, arguments: dict[str, Any]) -> ToolContext[C]:
+        """The context of one call, in the conversation `base` describes."""
+        return cls(
+            context=base.context,
+            agent=base.agent,
+            history=base.history,
+            usage=base.usage,
+            session=base.session,
+            tool_name=tool_name,
+            call_id=call_id,
+            arguments=arguments,
+        )

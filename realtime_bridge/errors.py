@@ -3,6 +3,7 @@
 `MisuseError`      the program that uses this package did something it must not (a bug there).
 `ProtocolError`    the other side of a socket broke its own protocol; names the field. Survivable unless said otherwise.
 `TransportError`   a connection could not be made, was lost, or was refused. `retryable` tells whether trying again can help.
+`UserCodeError`    code of the program that runs inside (a tool, a guardrail) raised; names it.
 `InternalError`    an invariant of this package does not hold (a bug here): please report it.
 
 Errors of foreign libraries are mapped to these at the border, with the original as `__cause__`.
@@ -37,6 +38,17 @@ class TransportError(BridgeError):
         super().__init__(message)
         self.code = code
         self.retryable = retryable
+
+
+class UserCodeError(BridgeError):
+    """A tool, guardrail or hook of the program raised, and wants the session to end; `tool` names it.
+
+    What it raised is the `__cause__`.
+    """
+
+    def __init__(self, message: str, *, tool: str) -> None:
+        super().__init__(message)
+        self.tool = tool
 
 
 class InternalError(BridgeError):

@@ -12,7 +12,7 @@ import msgspec
 from realtime_bridge.wire import ContentPart
 
 Role: TypeAlias = Literal["user", "assistant", "system"]
-ItemKind: TypeAlias = Literal["message", "function_call", "mcp_call", "mcp_list_tools", "mcp_approval_request", "other"]
+ItemKind: TypeAlias = Literal["message", "function_call", "mcp_call"]
 Status: TypeAlias = Literal["in_progress", "completed", "incomplete"]
 
 
