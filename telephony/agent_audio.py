@@ -35,7 +35,7 @@ class AgentAudio:
         self._playing: ItemKey | None = None  # the item whose audio is going out
         self._rest = b""  # of that item, less than a frame
         self._holdback: Holdback | None = None
-        self._waiting: deque[tuple[ItemKey | None, bytes]] = deque()
+        self._waiting: deque[tuple[ItemKey, bytes]] = deque()
         self._waiting_bytes = 0
         self.lost_ms = 0.0  # audio beyond all limits
 
@@ -87,7 +87,7 @@ class AgentAudio:
         """Play nothing more of this response; what the phone has, it plays."""
         if self._holdback is not None:
             self._holdback.drop(response_id)
-        kept = [(key, audio) for key, audio in self._waiting if key is None or key.response_id != response_id]
+        kept = [(key, audio) for key, audio in self._waiting if key.response_id != response_id]
         self._waiting = deque(kept)
         self._waiting_bytes = sum(len(audio) for _, audio in kept)
         if self._arriving is not None and self._arriving.response_id == response_id:
@@ -163,14 +163,12 @@ class AgentAudio:
             return []
         tail = self._rest + self._transcoder.flush_to_phone()
         self._rest = b""
-        frames = self._pass_on(key, tail, now) if tail else []
-        if padding := -len(tail) % FRAME_BYTES:
-            frames += self._pass_on(None, MULAW_SILENCE * padding, now)
+        frames = self._pass_on(key, tail + MULAW_SILENCE * (-len(tail) % FRAME_BYTES), now)
         if not self._waiting and not self._ledger.ends_in_mark:
             frames.append(self._writer.mark(self._ledger.mark_sent(now)))
         return frames
 
-    def _pass_on(self, key: ItemKey | None, mulaw: bytes, now: float) -> list[bytes]:
+    def _pass_on(self, key: ItemKey, mulaw: bytes, now: float) -> list[bytes]:
         if not mulaw:
             return []
         if not self._waiting and self._ledger.unplayed_ms(now) < PHONE_MS_MAX:
@@ -182,7 +180,7 @@ class AgentAudio:
         self._waiting_bytes += len(mulaw)
         return []
 
-    def _send(self, key: ItemKey | None, mulaw: bytes, now: float) -> list[bytes]:
+    def _send(self, key: ItemKey, mulaw: bytes, now: float) -> list[bytes]:
         frames: list[bytes] = []
         at = 0
         while at < len(mulaw):

@@ -41,45 +41,49 @@ from realtime_bridge.transport.base import (
 from realtime_bridge.wire import ClientEvent, ServerEvent, client, encode, server
 from telephony.agent_audio import AgentAudio
 from telephony.caller_audio import CallerAudio
-from telephony.playout import ItemKey, ItemPlayout, PlayedSpan, PlayoutLedger
+from telephony.playout import ItemKey, PlayedSpan, PlayoutLedger
 from telephony.twilio.media_stream import MediaStreamWriter
 from telephony.twilio.messages import Dtmf, Mark, Media, Stop
 
-PROBES_FIRST = 5  # marks at the start of a stream, to know the round trip before the first word
-PROBE_FIRST_S = 0.1
+PROBES_FIRST = 10  # marks at the start of a stream, to know the round trip before the first word
+PROBE_FIRST_S = 0.05
 PROBE_IDLE_S = 1.0
 REPLIES_MAX = 64
 TRUNCATES_KEPT = 64
 FORMAT_TRIES = 2
 
 
-class Tick(msgspec.Struct, frozen=True):
+class _Input(msgspec.Struct, frozen=True, tag_field="type"):
+    """Tagged like a client event, so that both kinds of program input are told apart on a tape."""
+
+
+class Tick(_Input, frozen=True, tag="bridge.tick"):
     """Time has passed: the deadline was reached."""
 
 
-class Interrupt(msgspec.Struct, frozen=True):
+class Interrupt(_Input, frozen=True, tag="bridge.interrupt"):
     """The program wants the reply stopped."""
 
 
-class Mute(msgspec.Struct, frozen=True):
+class Mute(_Input, frozen=True, tag="bridge.mute"):
     """The model is to hear silence instead of the caller, or the caller again."""
 
     muted: bool
 
 
-class Discard(msgspec.Struct, frozen=True):
+class Discard(_Input, frozen=True, tag="bridge.discard"):
     """Nothing more of this response is to be heard."""
 
     response_id: str
 
 
-class HoldBack(msgspec.Struct, frozen=True):
+class HoldBack(_Input, frozen=True, tag="bridge.hold_back"):
     """The model's audio waits to be released, at most this long. Before the first audio."""
 
     budget_ms: int
 
 
-class Release(msgspec.Struct, frozen=True):
+class Release(_Input, frozen=True, tag="bridge.release"):
     """This item may be heard up to `audio_ms` (None: all of it)."""
 
     item_id: str
@@ -87,15 +91,15 @@ class Release(msgspec.Struct, frozen=True):
     audio_ms: int | None
 
 
-class ModelSwitched(msgspec.Struct, frozen=True):
+class ModelSwitched(_Input, frozen=True, tag="bridge.model_switched"):
     """Another model session, confirmed already, has taken the place of the one before."""
 
 
-class Resume(msgspec.Struct, frozen=True):
+class Resume(_Input, frozen=True, tag="bridge.resume"):
     """The new model session knows the conversation: the caller may be heard by it."""
 
 
-class ModelGone(msgspec.Struct, frozen=True):
+class ModelGone(_Input, frozen=True, tag="bridge.model_gone"):
     """The model's socket is lost; another may come, and then begins with `session.update`."""
 
 
@@ -396,23 +400,23 @@ class Bridge:
     def _cut_off(self, now: float, *, by: str, cancelled_by_server: bool) -> list[Command]:
         """Barge-in, in one step (see the top of this module)."""
         commands: list[Command] = []
-        unheard: tuple[ItemPlayout, ...] = ()
         speaking = self._agent.unheard(now)
+        # Also when the phone has run dry: a reply that is still being generated has items that will stay unheard.
+        clear, unheard = self._agent.clear(now)
         if speaking:
-            frame, unheard = self._agent.clear(now)
-            commands.append(ToPhone(frame))
+            commands.append(ToPhone(clear))
         for reply in self._replies.values():
             if not reply.dropped and not (cancelled_by_server and reply.in_conversation):
                 commands.append(ToModel(encode(self._cancel(reply.response_id))))
             reply.dropped = True
-        if speaking:
-            cuts = tuple(
-                ItemCut(**msgspec.structs.asdict(p.key), heard_ms=int(p.heard_ms), audio_ms=int(p.audio_ms))
-                for p in unheard
-            )
-            for p, cut in zip(unheard, cuts, strict=True):
-                commands += self._truncate_item(p.key, cut.heard_ms)
-            self._playout_at = self._agent_at = None
+        cuts = tuple(
+            ItemCut(**msgspec.structs.asdict(p.key), heard_ms=int(p.heard_ms), audio_ms=int(p.audio_ms))
+            for p in unheard
+        )
+        for p, cut in zip(unheard, cuts, strict=True):
+            commands += self._truncate_item(p.key, cut.heard_ms)
+        self._playout_at = self._agent_at = None
+        if speaking or cuts:
             commands.append(Report(PlaybackInterrupted(cuts=cuts, by=by)))
         return commands
 

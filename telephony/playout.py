@@ -43,6 +43,7 @@ JUMP_S = 0.045  # a run that is suddenly this much later or earlier is judged by
 RUN_GAP_S = 0.015  # audio that comes this long after the buffer must have run dry begins a new run
 OVERDUE_S = 0.020  # a mark this much later than the slowest so far has not been passed yet
 SETTLE_S = 1.0  # spans this old are final: the marks about them are back
+SPANS_KEPT = 4096  # for whoever takes them; the oldest go when nobody does
 SEAM_S = 0.020  # a span that starts this near to the end of the one before follows it without a seam
 TICK_S = 0.001
 EARLIEST_S = 0.050  # no run plays this much before the clock: its audio had not arrived
@@ -71,8 +72,10 @@ class ItemPlayout(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlayedSpan(msgspec.Struct, frozen=True, kw_only=True):
-    """Bytes [wire_start, wire_end) of all audio ever sent were played from `played_at` on (timeline of our sending)."""
+    """Bytes [wire_start, wire_end) of all audio ever sent, of one item, were played from `played_at` on (timeline of our
+    sending)."""
 
+    key: ItemKey
     wire_start: int
     wire_end: int
     played_at: float
@@ -90,11 +93,11 @@ class _Item:
 
 @dataclass(slots=True, eq=False)
 class _Segment:
-    """A stretch of the wire that belongs to one item, or to none (padding)."""
+    """A stretch of the wire that belongs to one item."""
 
     wire_start: int
     wire_end: int
-    item: _Item | None
+    item: _Item
     item_start: int  # bytes of the item sent before this segment
 
 
@@ -148,7 +151,7 @@ class PlayoutLedger:
         self._round_trips: deque[float] = deque(maxlen=ROUND_TRIPS_KEPT)
         self._round_trip_s = 0.0
         self._jitter_s = 0.0  # how far one way of the network strays from its mean, to either side
-        self._spans: list[PlayedSpan] = []
+        self._spans: deque[PlayedSpan] = deque(maxlen=SPANS_KEPT)
         self._span_wire = 0  # all before this is in a span, or will never be played
         self._span_ends_at = float("-inf")
 
@@ -175,20 +178,18 @@ class PlayoutLedger:
                 if not item.sent_bytes:
                     del self._items[item.key]
 
-    def sent(self, key: ItemKey | None, wire_bytes: int, now: float) -> None:
-        """Audio went to the phone. `key` None: padding, which belongs to no item."""
+    def sent(self, key: ItemKey, wire_bytes: int, now: float) -> None:
+        """Audio of an item went to the phone; what exceeds the item's own audio is padding at its end."""
         if wire_bytes <= 0:
             raise InternalError(f"{wire_bytes} bytes cannot have been sent")
         run = self._run_for(now)
-        item = self._items[key] if key is not None else None
+        item = self._items[key]
         last = self._segments[-1] if self._segments else None
         if last is not None and last.item is item and last.wire_end == self._wire:
             last.wire_end += wire_bytes
         else:
-            start = item.sent_bytes if item is not None else 0
-            self._segments.append(_Segment(self._wire, self._wire + wire_bytes, item, start))
-        if item is not None:
-            item.sent_bytes += wire_bytes
+            self._segments.append(_Segment(self._wire, self._wire + wire_bytes, item, item.sent_bytes))
+        item.sent_bytes += wire_bytes
         self._wire += wire_bytes
         run.wire_end = self._wire
 
@@ -319,7 +320,7 @@ class PlayoutLedger:
         A key: the caller has begun to hear this item. A playout: the caller has heard it to its end.
         """
         heard = self.heard_wire(now)
-        reached = {s.item.key for s in self._segments if s.item is not None and heard > s.wire_start}
+        reached = {segment.item.key for segment in self._segments if heard > segment.wire_start}
         changes: list[ItemKey | ItemPlayout] = []
         for playout in list(self._playouts(heard)):
             item = self._items[playout.key]
@@ -339,8 +340,7 @@ class PlayoutLedger:
         """
         heard = self.heard_wire(now)
         for segment in self._segments:
-            item = segment.item
-            if item is not None and not item.started:
+            if not segment.item.started:
                 return max(now, self._played_at(segment.wire_start, now)) + TICK_S
             if segment.wire_end > heard:
                 return max(now, self._played_at(segment.wire_end, now)) + TICK_S
@@ -352,7 +352,8 @@ class PlayoutLedger:
         `final`: the stream is over, so all that was played up to now is settled.
         """
         self._report_spans(self.heard_wire(now if final else now - SETTLE_S))
-        spans, self._spans = self._spans, []
+        spans = list(self._spans)
+        self._spans.clear()
         return spans
 
     # ---- inside ----------------------------------------------------------------------------------------------------
@@ -382,7 +383,7 @@ class PlayoutLedger:
     def _playouts(self, heard: int) -> Iterable[ItemPlayout]:
         in_segments: dict[ItemKey, int] = {}
         for segment in self._segments:
-            if segment.item is not None and heard > segment.wire_start:
+            if heard > segment.wire_start:
                 in_segments[segment.item.key] = segment.item_start + min(heard, segment.wire_end) - segment.wire_start
         for key, item in self._items.items():
             # The filter's tail at an item's end may be a little longer than the item: never claim more than it has.
@@ -397,11 +398,10 @@ class PlayoutLedger:
 
     def _settle(self, now: float) -> None:
         """Forget segments and runs that were over some time ago."""
-        heard = self.heard_wire(now - SETTLE_S)
-        while self._segments and self._segments[0].wire_end <= heard:
+        self._report_spans(self.heard_wire(now - SETTLE_S))
+        while self._segments and self._segments[0].wire_end <= self._span_wire:
             segment = self._segments.popleft()
-            if segment.item is not None:
-                segment.item.heard_bytes = segment.item_start + segment.wire_end - segment.wire_start
+            segment.item.heard_bytes = segment.item_start + segment.wire_end - segment.wire_start
         while len(self._runs) > 1 and self._runs[0].wire_end <= min(self._floor, self._span_wire):
             self._runs.popleft()
 
@@ -435,5 +435,10 @@ class PlayoutLedger:
             at = run.clock_at(start) + run.shift
             if at < self._span_ends_at + SEAM_S:
                 at = self._span_ends_at
-            self._spans.append(PlayedSpan(wire_start=start, wire_end=end, played_at=at))
+            for segment in self._segments:
+                first, last = max(start, segment.wire_start), min(end, segment.wire_end)
+                if last > first:
+                    played_at = at + (first - start) / BYTES_PER_S
+                    span = PlayedSpan(key=segment.item.key, wire_start=first, wire_end=last, played_at=played_at)
+                    self._spans.append(span)
             self._span_wire, self._span_ends_at = end, at + (end - start) / BYTES_PER_S

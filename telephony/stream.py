@@ -55,6 +55,7 @@ RATE_CHECK_FRAMES: Final = 256  # the clock is read once per so many frames
 # picows 2.3 copies a server's frame up to this size into one write. Of a longer one it queues the header by reference and
 # overwrites it with the next frame's, so a stream to a slow phone breaks; and asyncio then misses the high-water mark.
 COPIED_BYTES_MAX: Final = 8 * 1024
+_TEXT: Final = WSMsgType.TEXT  # a global: the frame path asks for it with each frame
 HEADER_BYTES: Final = 14  # what picows wants in front of a buffer of ours
 
 
@@ -248,18 +249,13 @@ class PhoneSocket(WSListener):
         self._arm(self._limits.start_seconds_max, self._start_overdue)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        if self._closing:
-            if frame.msg_type == WSMsgType.CLOSE:
-                transport.disconnect()
+        if frame.msg_type is not _TEXT or not frame.fin or self._closing or self._partial is not None:
+            self._rare_frame(transport, frame)
             return
         self._frames += 1
-        if self._frames % RATE_CHECK_FRAMES == 0 and self._rate.exceeded(RATE_CHECK_FRAMES, self._endpoint.clock()):
-            self.close(CloseCode.POLICY_VIOLATION, "too many messages")
+        if self._frames % RATE_CHECK_FRAMES == 0 and self._too_many():
             return
-        if frame.msg_type == WSMsgType.TEXT and frame.fin and self._partial is None:
-            self._judge(frame.get_payload_as_bytes())
-        else:
-            self._rare_frame(transport, frame)
+        self._judge(frame.get_payload_as_bytes())
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self._closing = True
@@ -324,11 +320,16 @@ class PhoneSocket(WSListener):
     def _rare_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
         if kind == WSMsgType.CLOSE:
-            self._closing = True
-            transport.send_close(WSCloseCode.OK)
+            if not self._closing:
+                self._closing = True
+                transport.send_close(WSCloseCode.OK)
+                self._arm(self._limits.close_seconds_max, self._abort)
             transport.disconnect()
-            self._arm(self._limits.close_seconds_max, self._abort)
-        elif kind in (WSMsgType.TEXT, WSMsgType.CONTINUATION):
+            return
+        self._frames += 1
+        if self._closing or (self._frames % RATE_CHECK_FRAMES == 0 and self._too_many()):
+            return
+        if kind in (WSMsgType.TEXT, WSMsgType.CONTINUATION):
             self._fragment(frame)
         elif kind == WSMsgType.BINARY:
             self._problem(BinaryFrameError(f"a binary frame of {frame.payload_size} bytes"))
@@ -342,9 +343,16 @@ class PhoneSocket(WSListener):
             self._partial = bytearray()
         if len(self._partial) <= FRAME_BYTES_MAX:
             self._partial += frame.get_payload_as_bytes()
-        if frame.fin:
-            whole, self._partial = bytes(self._partial), None
-            self._judge(whole)
+        if not frame.fin:
+            return
+        whole, self._partial = bytes(self._partial), None
+        self._judge(whole)
+
+    def _too_many(self) -> bool:
+        if not self._rate.exceeded(RATE_CHECK_FRAMES, self._endpoint.clock()):
+            return False
+        self.close(CloseCode.POLICY_VIOLATION, "too many messages")
+        return True
 
     def _start_overdue(self) -> None:
         log.warning("media socket closed: no `start` within %g s", self._limits.start_seconds_max)

@@ -16,11 +16,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 from realtime_bridge.audio.g711 import MULAW_SILENCE
-from telephony.playout import BYTES_PER_S, PlayedSpan
+from telephony.playout import BYTES_PER_S
 
 BUFFER_S_MAX = 600.0  # Twilio buffers ten minutes and throws away what exceeds them
 
 _ROUNDING = 1e-6  # of a byte: times are floats, and the last byte of a span must not be lost to the last bit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlayedSpan:
+    """Bytes [wire_start, wire_end) of all audio that ever came were played from `played_at` on."""
+
+    wire_start: int
+    wire_end: int
+    played_at: float
 
 
 @dataclass(frozen=True, slots=True)

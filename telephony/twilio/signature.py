@@ -14,7 +14,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.datastructures import ImmutableMultiDict
-from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]  # ships no types
+from twilio.request_validator import RequestValidator
 
 SIGNATURE_HEADER: Final = "X-Twilio-Signature"
 _DEFAULT_PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
-from twilio.twiml.voice_response import Connect, VoiceResponse  # type: ignore[import-untyped]  # ships no types
+from twilio.twiml.voice_response import Connect, VoiceResponse
 
 from realtime_bridge.errors import MisuseError
 

@@ -31,9 +31,6 @@ def test_on_a_steady_network_truncates_are_exact(network, audio):
     assert cut > len(SEEDS)
 
 
-@pytest.mark.xfail(
-    reason="an item that was heard as far as it was sent when the caller spoke is truncated at 0 by its late audio"
-)
 def test_a_model_slower_than_real_time_costs_no_exactness():
     for outcome in calls("pcmu", FAST + SLOW, network=FAR):
         outcome.check(tolerance_ms=6)

@@ -13,10 +13,10 @@ from realtime_bridge.wire import Item, Response, client, server
 from realtime_bridge.wire.server import ErrorDetail
 from telephony.bridge import (
     Bridge,
-    EndCall,
-    Interrupt,
     Discard,
+    EndCall,
     HoldBack,
+    Interrupt,
     ModelGone,
     ModelReady,
     ModelSwitched,
@@ -341,6 +341,20 @@ def test_a_reply_interrupted_before_its_first_sound_stays_silent():
     call.speech_starts()
     call.says(400)
     assert not any(isinstance(m, PlayMedia) for m in call.phone)
+
+
+def test_a_reply_that_ran_dry_at_the_phone_is_cut_at_what_was_heard_of_it():
+    call = Call()
+    call.replies()
+    call.says(400, at=1.0)
+    call.run_until(2.0)
+    call.forget()
+    call.speech_starts(at=2.0)
+    assert call.phone == []
+    assert call.sent("conversation.item.truncate")[0]["audio_end_ms"] == 400
+    call.says(400)
+    assert call.phone == []
+    assert len(call.sent("conversation.item.truncate")) == 1
 
 
 def test_the_program_s_interrupt_cancels_what_the_server_would_not():

@@ -147,11 +147,10 @@ def test_marks_stand_close_at_a_run_s_start_and_never_more_than_200_ms_apart():
     assert max(steps) == MARK_BYTES <= 200 * BYTES_PER_MS
 
 
-def test_padding_belongs_to_no_item():
+def test_padding_at_an_item_s_end_is_none_of_its_audio():
     ledger = PlayoutLedger()
     ledger.received(FIRST, 100)
-    ledger.sent(FIRST, 100, 0.0)
-    ledger.sent(None, 60, 0.0)
+    ledger.sent(FIRST, 160, 0.0)
     ledger.completed(FIRST)
     begun, ended = ledger.advance(1.0)
     assert begun == FIRST

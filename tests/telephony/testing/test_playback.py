@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telephony.playout import PlayedSpan
-from telephony.testing.playback import BUFFER_S_MAX, Cleared, MarkEcho, Playback
+from telephony.testing.playback import BUFFER_S_MAX, Cleared, MarkEcho, Playback, PlayedSpan
 
 SECOND = b"\x55" * 8000
 
