@@ -14,16 +14,16 @@ from typing import Any, Protocol
 from realtime_bridge.audio.transcode import AudioKind, transcoder
 from realtime_bridge.errors import MisuseError, ProtocolError, TransportError
 from realtime_bridge.transport.base import (
-    ModelConnected,
     ModelLost,
-    SpareReady,
     TransportClosed,
     TransportEvent,
     TransportListener,
     TransportProblem,
+    TransportReport,
 )
-from realtime_bridge.transport.model_socket import ModelSocket, OpenModel, close_soon
-from realtime_bridge.transport.spare import SpareModel
+from realtime_bridge.transport.model_link import ModelLink
+from realtime_bridge.transport.model_socket import OpenModel
+from realtime_bridge.transport.websocket import refused
 from realtime_bridge.wire import ClientEvent, ServerEvent, client, decode_server_event, server
 from telephony.bridge import (
     Bridge,
@@ -90,17 +90,14 @@ class TwilioTransport:
         self.stream_sid = start.stream_sid
         self.custom_parameters = start.custom_parameters
         self._line = line
-        self._open_model = open_model
         self._tap = tap
         self._loop = asyncio.get_running_loop()
         self._transcoder = transcoder(audio)
         self._bridge = Bridge(start.stream_sid, self._transcoder, now=self._loop.time())
-        self._spare: SpareModel | None = None
-        self._model: ModelSocket | None = None
+        self._link = ModelLink(open_model, on_frame=self._on_model_frame, report=self._on_report)
         self._listener: TransportListener | None = None
         self._early: list[TransportEvent] = []  # what happened before the session listened
         self._ready: asyncio.Future[None] | None = None
-        self._attempts = 0
         self._ended: asyncio.Future[str] = self._loop.create_future()
         self._timer: asyncio.TimerHandle | None = None
         self._arm()
@@ -114,25 +111,19 @@ class TwilioTransport:
 
     async def connect(self, listener: TransportListener, *, session: dict[str, Any]) -> None:
         """See `RealtimeTransport.connect`. Raises TransportError also when the caller hangs up meanwhile."""
-        if self._model is not None:
-            raise MisuseError("the model is connected already")
         self._listen(listener)
-        if self._ended.done():
-            raise TransportError("the call is over", retryable=False)
         self._ready = self._loop.create_future()
-        opening = asyncio.ensure_future(self._open_model(on_frame=self._on_model_frame, on_lost=self._on_model_lost))
+        opening = self._loop.create_task(self._link.open())
         await self._unless_ended(opening)
         if self._ended.done():
-            await _abandon(opening)
+            opening.cancel()
             raise TransportError(_HUNG_UP, retryable=False)
-        self._model = opening.result()
-        self._attempts += 1
-        self._tell(ModelConnected(attempt=self._attempts))
+        opening.result()
         self._program(client.SessionUpdate(session=session))
         await self._unless_ended(self._ready, timeout_s=READY_S_MAX)
         if self._ready.done():
             return self._ready.result()
-        await self._drop_model()
+        await self._link.close()
         if self._ended.done():
             raise TransportError(_HUNG_UP, retryable=False)
         raise TransportError(f"the model did not confirm the session within {READY_S_MAX:g} s")
@@ -143,7 +134,7 @@ class TwilioTransport:
         await asyncio.wait(both, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
 
     def send(self, event: ClientEvent) -> None:
-        if self._model is None:
+        if not self._link.is_up:
             self._tell(TransportProblem(message=f"{type(event).__name__} was not sent: no model is connected"))
             return
         self._program(event)
@@ -164,17 +155,10 @@ class TwilioTransport:
         self._program(Release(item_id, content_index, audio_ms))
 
     def rotate(self) -> None:
-        if self._spare is None and not self._ended.done():
-            self._spare = SpareModel(self._open_model, self.session_config, on_ready=lambda: self._tell(SpareReady()))
+        self._link.rotate(self.session_config)
 
     def switch(self) -> None:
-        """Raises MisuseError when no spare is ready."""
-        spare, self._spare = self._spare, None
-        if spare is None:
-            raise MisuseError("there is no spare model session; call rotate() and wait for SpareReady")
-        old, self._model = self._model, spare.take(self._on_model_frame, self._on_model_lost)
-        if old is not None:
-            close_soon(old)
+        self._link.switch()
         self._program(ModelSwitched())
 
     def resume(self) -> None:
@@ -185,7 +169,7 @@ class TwilioTransport:
 
     async def close(self, reason: str = "closed by the program") -> None:
         self._finish(reason)
-        await self._drop_model()
+        await self._link.close()
 
     async def wait_ended(self) -> str:
         """Wait until the call is over; returns why."""
@@ -224,25 +208,20 @@ class TwilioTransport:
             self._refused(event)
         self._handle(event, now)
 
-    def _on_model_lost(self, lost: ModelLost) -> None:
-        self._model = None
-        if self._ready is not None and not self._ready.done():
-            self._ready.set_exception(TransportError(lost.message, code=lost.code, retryable=lost.retryable))
-            return
-        if not self._ended.done():
+    def _on_report(self, report: TransportReport) -> None:
+        if isinstance(report, ModelLost):
+            if self._ready is not None and not self._ready.done():
+                lost = TransportError(report.message, code=report.code, retryable=report.retryable)
+                self._ready.set_exception(lost)
+                self._link.close_soon()
+                return
             self._program(ModelGone())
-            self._tell(lost)
+        self._tell(report)
 
     def _refused(self, event: server.ErrorEvent) -> None:
         """An error in place of the confirmation: the session was refused."""
         if self._ready is not None and not self._ready.done():
-            message = f"the model refused the session: {event.error.message}"
-            self._ready.set_exception(TransportError(message, code=event.error.code, retryable=False))
-
-    async def _drop_model(self) -> None:
-        model, self._model = self._model, None
-        if model is not None:
-            await model.close()
+            self._ready.set_exception(refused(event))
 
     # ---- the bridge --------------------------------------------------------------------------------------------------
 
@@ -269,10 +248,9 @@ class TwilioTransport:
     def _do(self, command: Command, now: float) -> None:
         kind = type(command)
         if kind is ToModel:
-            if self._model is not None:
-                self._model.send(command.frame)  # type: ignore[union-attr]  # `kind` is exact and faster
-                if self._tap is not None:
-                    self._tap.command(command, now)  # type: ignore[arg-type]
+            self._link.send(command.frame)  # type: ignore[union-attr]  # `kind` is exact and faster
+            if self._tap is not None:
+                self._tap.command(command, now)  # type: ignore[arg-type]
         elif kind is ToPhone:
             self._line.send(command.frame)  # type: ignore[union-attr]
             if self._tap is not None:
@@ -338,23 +316,5 @@ class TwilioTransport:
         if self._tap is not None:
             self._tap.played(self._bridge.take_played(self._loop.time(), final=True), self._bridge.round_trip_ms)
         self._line.close(1000, "")
-        model, self._model = self._model, None
-        spare, self._spare = self._spare, None
-        if model is not None:
-            close_soon(model)
-        if spare is not None:
-            spare.give_up()
+        self._link.close_soon()
         self._tell(TransportClosed(reason=reason))
-
-
-async def _abandon(opening: asyncio.Future[ModelSocket]) -> None:
-    """A socket that nobody wants any more: stop opening it, or close it if it is open already."""
-    opening.cancel()
-    try:
-        socket = await opening
-    except (asyncio.CancelledError, TransportError):
-        return
-    await socket.close()
-
-
-__all__ = ["CallTap", "OpenModel", "TwilioTransport"]

@@ -140,10 +140,11 @@ class RealtimeTransport(Protocol):
         ...
 
     async def connect(self, listener: TransportListener, *, session: dict[str, Any]) -> None:
-        """Open the model's socket and send `session` as the first `session.update`.
+        """Open the model's socket, send `session` as the first `session.update`, and wait until it is confirmed.
 
-        May be called again after `ModelLost`, for a new socket. Returns when the model has confirmed it. Raises TransportError when it cannot be reached, refuses, or does not
-        answer in time.
+        Raises TransportError when the model cannot be reached, refuses, or does not answer in time. Later, a lost socket
+        is replaced by the transport itself: it reports `ModelLost`, then `ModelConnected`, whereupon the session tells
+        the fresh model everything and calls `resume()`; or, when it gives up, `ModelLost` with `retryable` False.
         """
         ...
 

@@ -6,6 +6,8 @@ For browsers, desktop programs and tests. The program plays the audio, so nothin
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import pybase64
@@ -13,66 +15,108 @@ from openai import AsyncOpenAI
 
 from realtime_bridge.errors import MisuseError, ProtocolError, TransportError
 from realtime_bridge.transport.base import (
-    ModelConnected,
     ModelLost,
     TransportClosed,
+    TransportEvent,
     TransportListener,
     TransportProblem,
+    TransportReport,
 )
 from realtime_bridge.transport.endpoint import realtime_endpoint
-from realtime_bridge.transport.model_socket import ModelSocket
+from realtime_bridge.transport.model_link import ModelLink
+from realtime_bridge.transport.model_socket import ModelSocket, OpenModel
 from realtime_bridge.wire import ClientEvent, append_frame, client, decode_server_event, encode, server
 
 CONFIRM_S_MAX = 10.0
+HELD_BYTES_MAX = 640_000  # ten seconds of PCM16 at 24 kHz, in base64
 
 
 class WebSocketTransport:
-    """See `RealtimeTransport`. Audio in both directions is in the session's formats (PCM16 24 kHz unless configured)."""
+    """See `RealtimeTransport`. Audio in both directions is PCM16, 24 kHz, mono.
+
+    A lost socket is replaced (see `model_link`). Audio sent meanwhile is kept, ten seconds at most, until `resume()`.
+    """
 
     plays_audio = False
 
-    def __init__(self, *, model: str, openai: AsyncOpenAI | None = None) -> None:
+    def __init__(self, *, model: str, openai: AsyncOpenAI | None = None, open_model: OpenModel | None = None) -> None:
         """`openai`: its base URL, key and headers are used; default: one made from the environment."""
         self._model = model
         self._openai = openai
-        self._socket: ModelSocket | None = None
+        self._link = ModelLink(open_model or self._open_model, on_frame=self._on_frame, report=self._on_report)
         self._listener: TransportListener | None = None
         self._confirmed: asyncio.Future[None] | None = None
-        self._attempts = 0
+        self._listening = False  # the model knows the conversation, and may hear the caller
+        self._held: deque[bytes] = deque()
+        self._held_bytes = 0
         self._muted = False
         self._closed = False
 
+    @property
+    def session_config(self) -> dict[str, Any]:
+        """Both audio formats; see `RealtimeTransport.session_config`."""
+        return {"audio": {way: {"format": {"type": "audio/pcm", "rate": 24000}} for way in ("input", "output")}}
+
     async def connect(self, listener: TransportListener, *, session: dict[str, Any]) -> None:
-        if self._closed:
-            raise MisuseError("this transport was closed; make a new one")
+        if self._closed or self._listener is not None:
+            raise MisuseError("a transport connects once; make a new one")
         self._listener = listener
-        openai = self._openai or AsyncOpenAI()
-        endpoint = await realtime_endpoint(openai, model=self._model)
-        self._socket = await ModelSocket.open(endpoint, on_frame=self._on_frame, on_lost=self._on_lost)
-        self._attempts += 1
-        listener(ModelConnected(attempt=self._attempts))
+        await self._link.open()
         self._confirmed = asyncio.get_running_loop().create_future()
         self.send(client.SessionUpdate(session={"type": "realtime", **session}))
         try:
             async with asyncio.timeout(CONFIRM_S_MAX):
                 await self._confirmed
         except TimeoutError as e:
-            await self._socket.close()
+            await self._link.close()
             raise TransportError(f"the model did not confirm the session within {CONFIRM_S_MAX:g} s") from e
+        self.resume()
 
     def send(self, event: ClientEvent) -> None:
-        if self._closed or self._socket is None:
-            self._report_problem("an event was sent to a transport that is not connected")
+        if self._closed or not self._link.is_up:
+            message = f"{type(event).__name__} was not sent: no model is connected"
+            self._tell(TransportProblem(message=message))
             return
-        self._socket.send(encode(event))
+        self._link.send(encode(event))
 
     def send_audio(self, audio: bytes) -> None:
-        if self._socket is not None and not self._closed and audio:
-            self._socket.send(append_frame(pybase64.b64encode(bytes(len(audio)) if self._muted else audio)))
+        if self._closed or not audio:
+            return
+        frame = append_frame(pybase64.b64encode(bytes(len(audio)) if self._muted else audio))
+        if self._listening:
+            self._link.send(frame)
+            return
+        self._held.append(frame)
+        self._held_bytes += len(frame)
+        while self._held_bytes > HELD_BYTES_MAX:
+            self._held_bytes -= len(self._held.popleft())
 
     def interrupt(self) -> None:
         """Cancels the response in progress. What was played is the program's to truncate."""
         self.send(client.ResponseCancel())
+
+    def discard(self, response_id: str) -> None:
+        """Nothing to do: the program plays, and is told by its session."""
+
+    def hold_back(self, budget_ms: int) -> None:
+        """Nothing to do, as above."""
+
+    def release(self, item_id: str, content_index: int, audio_ms: int | None) -> None:
+        """Nothing to do, as above."""
+
+    def rotate(self) -> None:
+        self._link.rotate(self.session_config)
+
+    def switch(self) -> None:
+        self._listening = False
+        self._link.switch()
+
+    def resume(self) -> None:
+        self._listening = True
+        held, self._held = self._held, deque()
+        self._held_bytes = 0
+        for frame in held:
+            self._link.send(frame)
 
     def set_muted(self, muted: bool) -> None:
         self._muted = muted
@@ -81,37 +125,46 @@ class WebSocketTransport:
         if self._closed:
             return
         self._closed = True
-        if self._socket is not None:
-            await self._socket.close()
-        if self._listener is not None:
-            self._listener(TransportClosed(reason=reason))
+        await self._link.close()
+        self._tell(TransportClosed(reason=reason))
+
+    async def _open_model(
+        self, *, on_frame: Callable[[bytes], None], on_lost: Callable[[ModelLost], None]
+    ) -> ModelSocket:
+        if self._openai is None:
+            self._openai = AsyncOpenAI()
+        endpoint = await realtime_endpoint(self._openai, model=self._model)
+        return await ModelSocket.open(endpoint, on_frame=on_frame, on_lost=on_lost)
 
     def _on_frame(self, frame: bytes) -> None:
-        assert self._listener is not None
         try:
             event = decode_server_event(frame)
         except ProtocolError as e:
-            self._listener(TransportProblem(message=f"the model sent a malformed event: {e}", where=e.where))
+            self._tell(TransportProblem(message=f"the model sent a malformed event: {e}", where=e.where))
             return
         if self._confirmed is not None and not self._confirmed.done():
             if isinstance(event, server.SessionUpdated):
                 self._confirmed.set_result(None)
             elif isinstance(event, server.ErrorEvent):
-                self._confirmed.set_exception(
-                    TransportError(
-                        f"the model refused the session: {event.error.message}",
-                        code=event.error.code,
-                        retryable=False,
-                    )
-                )
-        self._listener(event)
+                self._confirmed.set_exception(refused(event))
+        self._tell(event)
 
-    def _on_lost(self, lost: ModelLost) -> None:
-        if self._confirmed is not None and not self._confirmed.done():
-            self._confirmed.set_exception(TransportError(lost.message, code=lost.code, retryable=lost.retryable))
-        elif self._listener is not None and not self._closed:
-            self._listener(lost)
+    def _on_report(self, report: TransportReport) -> None:
+        if isinstance(report, ModelLost):
+            self._listening = False
+            if self._confirmed is not None and not self._confirmed.done():
+                lost = TransportError(report.message, code=report.code, retryable=report.retryable)
+                self._confirmed.set_exception(lost)
+                self._link.close_soon()
+                return
+        self._tell(report)
 
-    def _report_problem(self, message: str) -> None:
+    def _tell(self, event: TransportEvent) -> None:
         if self._listener is not None:
-            self._listener(TransportProblem(message=message))
+            self._listener(event)
+
+
+def refused(event: server.ErrorEvent) -> TransportError:
+    """An error in place of the session's confirmation."""
+    message = f"the model refused the session: {event.error.message}"
+    return TransportError(message, code=event.error.code, retryable=False)
