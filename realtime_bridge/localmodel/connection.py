@@ -66,6 +66,7 @@ class Connection:
         self._speech = speech
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._given_up: asyncio.Future[Close] = self._loop.create_future()
         self._outgoing: deque[str | Close] = deque()
         self._outgoing_bytes = 0
         self._has_outgoing = asyncio.Event()
@@ -80,7 +81,7 @@ class Connection:
         reading = asyncio.create_task(self._read())
         writing = asyncio.create_task(self._write())
         try:
-            await asyncio.wait((reading, writing), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((reading, writing, self._given_up), return_when=asyncio.FIRST_COMPLETED)
         finally:
             if self._timer is not None:
                 self._timer.cancel()
@@ -90,6 +91,8 @@ class Connection:
             for outcome in await asyncio.gather(*left, return_exceptions=True):
                 if isinstance(outcome, Exception):
                     log.error("a task of a connection failed", exc_info=outcome)
+            if self._given_up.done():
+                await self._close(self._given_up.result())
 
     async def _read(self) -> None:
         while True:
@@ -142,12 +145,14 @@ class Connection:
 
     def _step(self, take: Callable[..., list[Command]], *what: object) -> None:
         """Let the session take one thing, now, and start what it asks for."""
+        if self._given_up.done():
+            return
         try:
             for command in take(*what, self._loop.time()):
                 self._start(command)
         except Exception:
             log.exception("a model session failed; its connection is closed")
-            self._put(Close(1011, "internal error"))
+            self._give_up(Close(1011, "internal error"))
             return
         deadline = self._session.next_deadline()
         if self._timer is not None:
@@ -184,12 +189,15 @@ class Connection:
         if isinstance(frame, str):
             self._outgoing_bytes += len(frame)
             if self._outgoing_bytes > OUTGOING_BYTES_MAX:
-                log.warning("a client reads too slowly: its connection is closed")
-                self._outgoing.clear()
-                self._outgoing_bytes = 0
-                frame = Close(1008, "reading too slowly")
+                log.warning("a client reads too slowly; its connection is closed")
+                self._give_up(Close(1008, "reading too slowly"))
         self._outgoing.append(frame)
         self._has_outgoing.set()
+
+    def _give_up(self, close: Close) -> None:
+        """End without sending what is left."""
+        if not self._given_up.done():
+            self._given_up.set_result(close)
 
     # Work
 

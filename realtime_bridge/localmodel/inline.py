@@ -26,8 +26,10 @@ from realtime_bridge.localmodel.work import (
     Command,
     Concluded,
     Decided,
+    Faltered,
     Recognise,
     Recognised,
+    RecognitionFailed,
     Result,
     Send,
     Speak,
@@ -119,9 +121,8 @@ class InlineModel:
             match command:
                 case Send(event):
                     events.append(event)
-                case Recognise(key):
-                    text = recognised(command, self._recognizer, self._vad_factory)
-                    self._at(now + self._delays.recognise, Recognised(key, text))
+                case Recognise():
+                    self._at(now + self._delays.recognise, self._recognise(command))
                 case Ask(response_id, turn):
                     self._deeds[response_id] = self._brain.respond(turn)
                     self._at(now + self._delays.decide, _Deciding(response_id))
@@ -135,6 +136,12 @@ class InlineModel:
                     assert_never(command)
         return events
 
+    def _recognise(self, job: Recognise) -> Result:
+        try:
+            return Recognised(job.key, recognised(job, self._recognizer, self._vad_factory))
+        except Exception as e:  # noqa: BLE001 - told to the client, as the server does
+            return RecognitionFailed(job.key, str(e))
+
     def _decide(self, response_id: str, now: float) -> Result | None:
         deeds = self._deeds.get(response_id)
         if deeds is None:
@@ -142,17 +149,24 @@ class InlineModel:
         try:
             deed = _without_waiting(anext(deeds))
         except StopAsyncIteration:
-            del self._deeds[response_id]
             return Concluded(response_id)
+        except MisuseError:
+            raise
+        except Exception as e:  # noqa: BLE001 - as above
+            return Faltered(response_id, str(e))
         self._at(now + self._delays.decide, _Deciding(response_id))
         return Decided(response_id, deed)
 
     def _speak(self, response_id: str, text: str, audio_format: FormatName, now: float) -> None:
         self._voice_free_at = max(self._voice_free_at, now)
-        for sentence, audio in spoken(text, self._voice, audio_format):
-            self._voice_free_at += self._delays.speak
-            self._at(self._voice_free_at, Spoken(response_id, sentence, audio))
-        self._at(self._voice_free_at, SpokenToTheEnd(response_id))
+        try:
+            for sentence, audio in spoken(text, self._voice, audio_format):
+                self._voice_free_at += self._delays.speak
+                self._at(self._voice_free_at, Spoken(response_id, sentence, audio))
+        except Exception as e:  # noqa: BLE001 - as above
+            self._at(self._voice_free_at, Faltered(response_id, str(e)))
+        else:
+            self._at(self._voice_free_at, SpokenToTheEnd(response_id))
 
     def _give_up(self, response_id: str) -> None:
         deeds = self._deeds.pop(response_id, None)
