@@ -49,10 +49,12 @@ class Switchboard:
         config: Mapping[str, Any] | None = None,
         on_session: Callable[[str, RealtimeSession], None] | None = None,
         on_record: Callable[[CallRecord], None] | None = None,
+        on_item_starts: Callable[[dict[str, int]], None] | None = None,
     ) -> None:
         """`data_dir` None: calls are not recorded. `disk`: writes the records. `config`: see `RealtimeSession`.
 
-        `on_session` is given each session before it begins, `on_record` what was written of each call.
+        `on_session` is given each session before it begins, `on_record` what was written of each recorded call, and
+        `on_item_starts` where each item that was heard begins in all audio sent to the phone, in bytes.
         """
         self._agent = agent
         self._openai = openai
@@ -63,6 +65,7 @@ class Switchboard:
         self._config = config
         self._on_session = on_session
         self._on_record = on_record
+        self._on_item_starts = on_item_starts
         self._calls: set[asyncio.Task[None]] = set()
 
     def answer(self, start: Start, line: PhoneLine) -> TwilioTransport:
@@ -105,6 +108,8 @@ class Switchboard:
             await transport.close(reason)
             if recorder is not None:
                 record = await recorder.close(session.history, session.usage, reason)
+                if self._on_item_starts is not None:
+                    self._on_item_starts(recorder.item_wire_start)
                 if self._on_record is not None:
                     self._on_record(record)
 
