@@ -58,10 +58,11 @@ class _Request:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What to do, and the request that is open afterwards."""
+    """What to do, the request that is open afterwards, and what the log should know."""
 
     deeds: tuple[Deed, ...]
     request: _Request | None = None
+    problem: str = ""
 
 
 def _local_now() -> datetime:
@@ -104,6 +105,8 @@ class _Dialogue:
             elif isinstance(happening, Heard) and happening.text:
                 answer = self._on_words(happening.text, request)
                 deeds, request = [*deeds, *answer.deeds], answer.request
+                if answer.problem:
+                    _log.warning("%s", answer.problem)
         return deeds
 
     def _unprompted(self, new: Sequence[Happening]) -> Sequence[Deed]:
@@ -165,8 +168,10 @@ class _Dialogue:
 
     def _begin(self, tool: Tool, text: str) -> _Answer:
         if not tool.can_be_filled:
-            _log.warning("tool %s requires arguments that cannot be asked for in words", tool.name)
-            return _Answer((Say(f"I am sorry, I cannot do that by voice: {tool.title}. {_ANYTHING_ELSE}"),))
+            problem = f"tool {tool.name} requires arguments that cannot be asked for in words"
+            return _Answer(
+                (Say(f"I am sorry, I cannot do that by voice: {tool.title}. {_ANYTHING_ELSE}"),), None, problem
+            )
         return self._proceed(_Request(tool), text)
 
     def _on_answer(self, request: _Request, text: str, talk: Talk | None) -> _Answer:
@@ -234,8 +239,8 @@ class _Dialogue:
             arguments = tool.arguments(chosen)
             if tool.accepts(arguments):
                 return _Answer((Say(_announcement(tool, chosen)), CallTool(tool.name, arguments)), request)
-        _log.warning("tool %s: its schema refuses what the caller said", tool.name)
-        return _Answer((Say(f"I am sorry, I cannot do that just now: {tool.title}. {_ANYTHING_ELSE}"),))
+        problem = f"tool {tool.name}: its schema refuses what the caller said, or is no JSON schema"
+        return _Answer((Say(f"I am sorry, I cannot do that just now: {tool.title}. {_ANYTHING_ELSE}"),), None, problem)
 
     def _on_talk(self, talk: Talk | None, text: str) -> _Answer:
         match talk:

@@ -32,6 +32,8 @@ _SAME_THING = tuple(
     for line in (
         "where when status track tracking locate delivery shipped arrive",
         "refund reimburse reimbursement money back",
+        "money dollar dollars euro euros cash",
+        "send transfer wire",
         "book booking reserve reservation schedule appointment",
         "reschedule move change",
         "cancel cancellation stop terminate",

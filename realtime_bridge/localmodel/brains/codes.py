@@ -17,7 +17,7 @@ _MONEY_UNITS = frozenset(("dollar", "dollars", "buck", "bucks", "euro", "euros",
 _SMALL_CHANGE = re.compile(r"(?:(?:and )?(?P<change>\d{1,2}) (?:cents?|pence|penny|p)|(?P<bare>\d\d))(?=\s|$)")
 _REPEATS = {"double": 2, "triple": 3, "treble": 3}
 # A recogniser writes these for digits, between digits: "one zero for two".
-_MISHEARD = {"oh": "0", "o": "0", "for": "4", "fore": "4", "to": "2", "too": "2", "ate": "8", "won": "1"}
+_MISHEARD = {"for": "4", "fore": "4", "to": "2", "too": "2", "ate": "8", "won": "1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +125,9 @@ def _piece(words: tuple[Word, ...], at: int, *, after_digit: bool) -> tuple[str,
     following = words[at + 1].form if at + 1 < len(words) else ""
     if form in _REPEATS and (following.isdigit() or (len(following) == 1 and following.isalpha())):
         return following[0] * _REPEATS[form] + following[1:], 2
-    starts_digits = following.isdigit()
-    if form in _MISHEARD and starts_digits and (after_digit or form in ("oh", "o")):
+    if form in ("oh", "o") and following.isdigit():
+        return "0", 1
+    if form in _MISHEARD and after_digit and len(following) == 1 and following.isdigit():
         return _MISHEARD[form], 1
     if (_MIXED.fullmatch(form) and not _ORDINAL.fullmatch(form)) or (
         len(form) == 1 and form.isascii() and form.isalpha()

@@ -231,11 +231,11 @@ def test_all_problems_are_named_at_once():
 
 
 def test_a_script_that_cannot_be_read_is_named(tmp_path):
-    with pytest.raises(MisuseError, match="cannot read the script .*nowhere.yaml: No such file"):
+    with pytest.raises(MisuseError, match=r"cannot read the script .*nowhere\.yaml: No such file"):
         load_script(tmp_path / "nowhere.yaml")
     latin = tmp_path / "latin.yaml"
     latin.write_bytes(b"greeting: Gr\xfc\xdf Gott")
-    with pytest.raises(MisuseError, match="latin.yaml: not UTF-8 text"):
+    with pytest.raises(MisuseError, match=r"latin\.yaml: not UTF-8 text"):
         load_script(latin)
 
 
