@@ -71,10 +71,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class _Listening:
-    """A recognition under way: of one part of an item, or (`pause`) of a turn that may be over."""
+    """A recognition under way: of one part of an item, or (`pause`) of a turn that may be over.
+
+    `tell`: the client is to have the words too, if it wants transcripts: of what came through the buffer.
+    """
 
     entry: Entry | None = None
     index: int = 0
+    tell: bool = False
     pause: SpeechPaused | None = None
 
 
@@ -243,7 +247,7 @@ class ModelSession:
                 f"but buffer only has {self._input.ms:.2f}ms of audio."
             )
             raise Refusal(message, code="input_audio_buffer_commit_empty")
-        self._listen_to(self._add_spoken_item(self._input.take_all()), is_speech=False)
+        self._listen_to(self._add_spoken_item(self._input.take_all()), is_speech=False, tell=True)
 
     def _create_item(self, item: Item, after: str | None) -> None:
         entry = entry_of(item, self._input.format, self._new_id)
@@ -251,7 +255,7 @@ class ModelSession:
             message = f"Tool call ID '{item.call_id}' not found in conversation."
             raise Refusal(message, code="invalid_tool_call_id", param="item.call_id")
         self._add_item(entry, after)
-        self._listen_to(entry, is_speech=False)
+        self._listen_to(entry, is_speech=False, tell=False)
 
     def _cancel(self, response_id: str | None) -> None:
         reply = self._replies.current if response_id is None else self._replies.find(response_id)
@@ -293,9 +297,9 @@ class ModelSession:
         if detection is not None and detection.create_response:
             self._respond_unasked()
         if self._words_at_pause is None:
-            self._listen_to(entry, is_speech=True)
+            self._listen_to(entry, is_speech=True, tell=True)
         else:  # nothing was said since
-            self._heard(entry, 0, self._words_at_pause, None)
+            self._heard(_Listening(entry, tell=True), self._words_at_pause, None)
 
     def _add_spoken_item(self, audio: bytes) -> Entry:
         """Make an item of audio from the buffer, under the id that was announced when its turn began."""
@@ -322,7 +326,7 @@ class ModelSession:
         self._send(triggered)
         entry = self._add_spoken_item(self._input.take(start_ms, end_ms))
         self._respond_unasked()
-        self._heard(entry, 0, "", None)
+        self._heard(_Listening(entry, tell=True), "", None)
 
     @property
     def _idle_timeout_ms(self) -> int | None:
@@ -331,10 +335,10 @@ class ModelSession:
 
     # What was said, in words
 
-    def _listen_to(self, entry: Entry, *, is_speech: bool) -> None:
+    def _listen_to(self, entry: Entry, *, is_speech: bool, tell: bool) -> None:
         for index, part in enumerate(entry.parts):
             if part.type == "input_audio" and part.sound is not None:
-                listening = _Listening(entry=entry, index=index)
+                listening = _Listening(entry, index, tell)
                 self._recognise(bytes(part.sound.audio), part.sound.format, listening, is_speech=is_speech)
 
     def _recognise(self, audio: bytes, audio_format: FormatName, listening: _Listening, *, is_speech: bool) -> None:
@@ -347,7 +351,7 @@ class ModelSession:
         if listening is None:
             return
         if listening.entry is not None:
-            self._heard(listening.entry, listening.index, text, failure)
+            self._heard(listening, text, failure)
         elif listening.pause is self._pause and failure is None:
             assert listening.pause is not None
             self._words_at_pause = text
@@ -356,11 +360,12 @@ class ModelSession:
                 patience = patience_ms(text, detection.eagerness)
                 self._turn_events(self._input.wait_for_more(listening.pause, patience))
 
-    def _heard(self, entry: Entry, index: int, text: str, failure: str | None) -> None:
-        part = entry.parts[index]
-        part.words = text
-        if self._config.audio.input.transcription is not None:
-            self._tell_transcript(entry.id, index, part, failure)
+    def _heard(self, listening: _Listening, text: str, failure: str | None) -> None:
+        entry, index = listening.entry, listening.index
+        assert entry is not None
+        entry.parts[index].words = text
+        if listening.tell and self._config.audio.input.transcription is not None:
+            self._tell_transcript(entry.id, index, entry.parts[index], failure)
         self._replies.ask()
 
     def _tell_transcript(self, item_id: str, index: int, part: Part, failure: str | None) -> None:
@@ -408,7 +413,7 @@ class ModelSession:
                     raise Refusal(message, code="invalid_value", param=f"{path}.id")
             else:
                 entry = entry_of(item, self._input.format, self._new_id, path=path)
-                self._listen_to(entry, is_speech=False)
+                self._listen_to(entry, is_speech=False, tell=False)
             entries.append(entry)
         return tuple(entries)
 

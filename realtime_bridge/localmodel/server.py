@@ -166,17 +166,18 @@ class LocalModelServer:
     async def __aenter__(self) -> Self:
         listener = self._listen()
         self._port = listener.getsockname()[1]
-        config = uvicorn.Config(
-            self.app,
-            ws="websockets-sansio",
-            ws_max_size=CLIENT_FRAME_BYTES_MAX,
-            ws_per_message_deflate=False,  # audio as base64 hardly shrinks
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=_STOP_SECONDS_MAX,
+        self._server = _EmbeddedServer(
+            uvicorn.Config(
+                self.app,
+                ws="websockets-sansio",
+                ws_max_size=CLIENT_FRAME_BYTES_MAX,
+                ws_per_message_deflate=False,  # audio as base64 hardly shrinks
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=_STOP_SECONDS_MAX,
+            )
         )
-        self._server = _EmbeddedServer(config)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
         async with asyncio.timeout(_START_SECONDS_MAX):
             await self._server.ready.wait()
@@ -187,14 +188,9 @@ class LocalModelServer:
     ) -> None:
         assert self._server is not None
         assert self._serving is not None
-        self._server.should_exit = True
+        self._server.stop.set()
         await self._serving
         self._speech.close()
-
-    async def wait_closed(self) -> None:
-        """Wait until the server stops by itself: it does so only when it fails."""
-        assert self._serving is not None
-        await asyncio.shield(self._serving)
 
     def _listen(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
@@ -209,15 +205,20 @@ class LocalModelServer:
 
 
 class _EmbeddedServer(uvicorn.Server):
-    """uvicorn in someone else's program: it says when it listens, and signals are that program's business."""
+    """uvicorn in someone else's program: it says when it listens, and is told when to stop; signals are not its
+    business."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.ready = asyncio.Event()
+        self.stop = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.ready.set()
+
+    async def main_loop(self) -> None:
+        await self.stop.wait()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -107,6 +107,7 @@ def test_the_output_of_an_unknown_call_is_refused():
 
 def test_audio_can_be_brought_as_an_item_and_is_recognised():
     client = VirtualClient([], hears=["what I said"])
+    client.update(audio={"input": {"transcription": {"model": "whisper-1"}}})
     audio = base64.b64encode(silence(300) + tone(800) + silence(300)).decode()
     item = {"type": "message", "role": "user", "content": [{"type": "input_audio", "audio": audio}]}
 
@@ -116,6 +117,7 @@ def test_audio_can_be_brought_as_an_item_and_is_recognised():
 
     assert "audio" not in added["item"]["content"][0]
     assert client.brain.turns[0].items[0].content[0].transcript == "what I said"
+    assert not [event for event in client.events if "transcription" in event["type"]]  # that is for the buffer
 
 
 @pytest.mark.parametrize(

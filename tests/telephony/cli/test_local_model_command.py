@@ -1,0 +1,95 @@
+"""`realtime-bridge local-model` as users start it."""
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from openai import AsyncOpenAI
+
+REPOSITORY = Path(__file__).parents[3]
+PROGRAM = [sys.executable, "-c", "from telephony.cli import main; main()", "local-model"]
+SCRIPT = "greeting: Hello, this is the bakery.\nfallback: Sorry?\nrules:\n  - heard: hello\n    say: Hi.\n"
+TIMEOUT = 30
+
+
+def environment(**settings) -> dict:
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), **settings}
+
+
+def run(*arguments, **settings):
+    return subprocess.run(
+        [*PROGRAM, *arguments],
+        env=environment(**settings),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+
+
+@contextlib.asynccontextmanager
+async def served(*arguments):
+    """The command as a process: (process, base URL)"""
+    process = await asyncio.create_subprocess_exec(
+        *PROGRAM, "--port", "0", *arguments, env=environment(), stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            async for line in process.stderr:
+                if found := re.search(rb"Listening on (\S+)", line):
+                    break
+        yield process, found[1].decode()
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+def test_it_answers_by_its_script_until_it_is_told_to_stop(tmp_path):
+    script = tmp_path / "bakery.yaml"
+    script.write_text(SCRIPT)
+
+    async def main():
+        async with (
+            served("--script", str(script), "--api-key", "secret") as (process, base_url),
+            asyncio.timeout(TIMEOUT),
+        ):
+            openai = AsyncOpenAI(base_url=base_url, api_key="secret")
+            async with openai, openai.realtime.connect(model="gpt-realtime") as connection:
+                await connection.response.create()
+                async for event in connection:
+                    if event.type == "response.done":
+                        break
+                assert event.response.status == "completed"
+                assert event.response.output[0].content[0].transcript == "Hello, this is the bakery."
+                process.send_signal(signal.SIGTERM)
+                assert await process.wait() == 0
+
+    asyncio.run(main())
+
+
+def test_a_missing_script_is_wrong_usage(tmp_path):
+    ended = run("--script", str(tmp_path / "none.yaml"))
+
+    assert ended.returncode == 2
+    assert "none.yaml" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_an_impossible_speed_is_wrong_usage():
+    ended = run("--speed", "0")
+
+    assert ended.returncode == 2
+    assert "--speed" in ended.stderr
+
+
+def test_help_has_an_example():
+    shown = run("--help")
+
+    assert shown.returncode == 0
+    assert "Example: realtime-bridge local-model" in " ".join(shown.stdout.split())
