@@ -16,7 +16,6 @@ from typing import Final, Self, cast
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn._types import HTTPScope
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from realtime_bridge.errors import InternalError, TransportError
@@ -147,7 +146,7 @@ class _Http(H11Protocol):
         self.loop.call_later(FIRST_REQUEST_SECONDS_MAX, self._first_request_overdue)
 
     def _first_request_overdue(self) -> None:
-        request = cast("HTTPScope | None", self.scope)
+        request: object = self.scope  # None before the first, whatever the type says
         if request is None and not self.transport.is_closing():
             self.transport.close()
 

@@ -100,6 +100,25 @@ async def test_a_message_in_fragments_is_put_together():
 
 
 @both_loops
+async def test_fragments_out_of_order_close_the_socket():
+    async with serving() as (server, calls), in_call(server) as (socket, _):
+        # A whole text frame between two fragments: FIN and text, masked with zeros (RFC 6455, section 5.2).
+        socket.transport.write(b"\x01\x81\0\0\0\0{" + b"\x81\x81\0\0\0\0{")
+        assert await closed_with(socket) == (1002, "fragments out of order")
+        await calls.ended.wait()
+
+
+@both_loops
+async def test_a_phone_may_close_in_order():
+    async with serving() as (server, calls), in_call(server) as (socket, writer):
+        await socket.send(writer.media(b"\x7f", 0), text=True)
+        await socket.recv()
+        await socket.close(1001, "new TwiML")
+        await calls.ended.wait()
+        assert calls.ends == ["closed by the phone: 1001 new TwiML"]
+
+
+@both_loops
 async def test_malformed_frames_are_reported_and_the_call_goes_on():
     async with serving() as (server, calls), in_call(server) as (socket, writer):
         for bad in (b"binary", '{"event":"media"', "x" * (FRAME_BYTES_MAX + 1), ["y" * FRAME_BYTES_MAX] * 3):
