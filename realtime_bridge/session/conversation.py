@@ -20,6 +20,9 @@ from realtime_bridge.wire import ContentPart, Item
 Key = tuple[str, int]  # item id, content index
 
 
+_GONE_MAX = 1024
+
+
 class Conversation:
     """One conversation; survives the model sessions that carry it."""
 
@@ -29,10 +32,13 @@ class Conversation:
         self._order: list[str] = []
         self._hidden: dict[str, str | None] = {}  # an item that is not shown -> the shown one it stands behind
         self._calls: dict[str, str] = {}  # call id -> item id
+        self._made: set[str] = set()  # calls that are complete, by call id
         self._outputs: dict[str, str] = {}  # call's item id -> its result's item id
         self._spoken: dict[Key, Spoken] = {}
         self._cuts: dict[Key, int] = {}  # heard ms
         self._lead = Lead()
+        self._absent: set[str] = set()
+        self._gone: dict[str, None] = {}  # deleted items, which no late event brings back
         self._retold: set[str] = set()  # items being deleted at the model only to be told anew
         self._told: set[str] = set()  # items that a fresh model session was told of; its echo of them says less
 
@@ -62,7 +68,7 @@ class Conversation:
         if item.id is None:
             return []
         kind = kind_of(item)
-        if item.id in self._told:
+        if item.id in self._told or item.id in self._gone:
             return []
         if kind is None:
             return self._seen_hidden(item, previous)
@@ -92,9 +98,11 @@ class Conversation:
             if shown == item_id:
                 self._hidden[hidden] = before
         self._order.pop(index)
+        self._forget(item_id)
         gone = self._items.pop(item_id)
         if gone.call_id is not None:
             self._calls.pop(gone.call_id, None)
+            self._made.discard(gone.call_id)
         self._outputs.pop(item_id, None)
         for key in [key for key in self._spoken if key[0] == item_id]:
             self._spoken.pop(key)
@@ -103,6 +111,8 @@ class Conversation:
 
     def transcribed(self, item_id: str, content_index: int, words: str, *, whole: bool) -> list[SessionEvent]:
         """What the caller said: a piece of it, or all."""
+        if item_id in self._gone:
+            return []
         item = self._items.get(item_id)
         added = item is None
         if item is None:
@@ -169,9 +179,12 @@ class Conversation:
         return self._changed(self._as_heard(item))
 
     def lost(self) -> list[SessionEvent]:
-        """The model session is gone: what was still growing ends with the audio that had come."""
+        """The model session is gone: what was still growing ends with the audio that had come, and a call that was not
+        complete was not made."""
         events: list[SessionEvent] = []
         for growing in self.history:
+            if growing.type == "function_call" and growing.call_id not in self._made:
+                events += self.deleted(growing.item_id)
             if growing.status != "in_progress" or growing.type != "message":
                 continue
             for (item_id, index), spoken in self._spoken.items():
@@ -181,6 +194,10 @@ class Conversation:
         return events
 
     # -- what the session adds --
+
+    def call_made(self, call_id: str) -> None:
+        """The model has made this call: it will be answered."""
+        self._made.add(call_id)
 
     def add_message(self, item_id: str, role: Role, content: tuple[ContentPart, ...]) -> list[SessionEvent]:
         item = HistoryItem(item_id=item_id, role=role, content=content)
@@ -198,9 +215,14 @@ class Conversation:
 
     def replace(self, edit: Edit) -> list[SessionEvent]:
         """The conversation is now this."""
+        kept = {item.item_id for item in edit.history}
+        for item_id in self._order:
+            if item_id not in kept:
+                self._forget(item_id)
         self._items = {item.item_id: item for item in edit.history}
         self._order = list(self._items)
         self._calls = {item.call_id: item.item_id for item in self._items.values() if item.call_id is not None}
+        self._made &= self._calls.keys()
         self._outputs = dict(edit.output_ids)
         self._told &= self._items.keys()
         self._hidden = {output: item for item, output in self._outputs.items()}
@@ -212,7 +234,13 @@ class Conversation:
         """The items that tell the whole conversation, as heard, to a fresh model session."""
         items = [wire for item in self.history for wire in to_create(item, self._outputs.get(item.item_id))]
         self._told = {item.id for item in items if item.id is not None}
+        self._absent = self._items.keys() - self._told
         return items
+
+    @property
+    def absent(self) -> frozenset[str]:
+        """Items that the model does not have: there was nothing to tell of them when its session began."""
+        return frozenset(self._absent)
 
     def was_told(self, item_id: str) -> bool:
         """Is this item, at the model, one that was restored? Such an item must never be truncated."""
@@ -222,8 +250,11 @@ class Conversation:
         """A restored item has changed, and is to be deleted at the model and created anew: (as what, behind what)."""
         self._retold.add(item_id)
         index = self._order.index(item_id)
-        before = self._order[index - 1] if index else "root"
-        return to_create(self._items[item_id], None), self._outputs.get(before, before)
+        before = next((known for known in reversed(self._order[:index]) if known not in self._absent), "root")
+        items = to_create(self._items[item_id], None)
+        if not items:
+            self._absent.add(item_id)
+        return items, self._outputs.get(before, before)
 
     def hide(self, item_id: str) -> None:
         """A note between the session and the model, which is no part of the history."""
@@ -263,6 +294,11 @@ class Conversation:
             self._order.insert(0, item.item_id)
         else:
             self._order.append(item.item_id)
+
+    def _forget(self, item_id: str) -> None:
+        self._gone[item_id] = None
+        while len(self._gone) > _GONE_MAX:
+            self._gone.pop(next(iter(self._gone)))
 
     def _changed(self, item: HistoryItem) -> list[SessionEvent]:
         self._items[item.item_id] = item

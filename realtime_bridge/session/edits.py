@@ -30,10 +30,11 @@ def difference(
     *,
     output_ids: dict[str, str],
     keep: frozenset[str],
+    absent: frozenset[str],
     ids: Ids,
 ) -> Edit:
     """What to send so that `old` becomes `new`. Items in `keep` (calls that still wait for their result) stay, even
-    where `new` leaves them out or changes them: their answer must find its question."""
+    where `new` leaves them out or changes them: their answer must find its question. The model has none of `absent`."""
     wanted = _with_kept(old, list(new), keep)
     before = [_key(item) for item in old]
     after = [_key(item) for item in wanted]
@@ -45,9 +46,12 @@ def difference(
     for operation, i1, i2, j1, j2 in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
         if operation == "equal":
             history += old[i1:i2]
-            previous = outputs.get(old[i2 - 1].item_id, old[i2 - 1].item_id)
+            there = [item.item_id for item in old[i1:i2] if item.item_id not in absent]
+            previous = outputs.get(there[-1], there[-1]) if there else previous
             continue
         for item in old[i1:i2]:
+            if item.item_id in absent:
+                continue
             events.append(client.ConversationItemDelete(item_id=item.item_id))
             if item.item_id in outputs:
                 events.append(client.ConversationItemDelete(item_id=outputs.pop(item.item_id)))
@@ -67,13 +71,13 @@ def difference(
 
 
 def _with_kept(old: tuple[HistoryItem, ...], wanted: list[HistoryItem], keep: frozenset[str]) -> list[HistoryItem]:
-    """`wanted`, with every item of `keep` in it as it was; one that was left out stands behind its old neighbour."""
+    """`wanted`, with every item of `keep` in it as it was; one that was left out stands behind all that stood before it."""
     known = {item.item_id: item for item in old}
     result = [known[item.item_id] if item.item_id in keep else item for item in wanted]
     for index, item in enumerate(old):
         if item.item_id in keep and all(item.item_id != other.item_id for other in result):
-            neighbour = old[index - 1].item_id if index else None
-            place = next((n + 1 for n, other in enumerate(result) if other.item_id == neighbour), len(result))
+            before = {other.item_id for other in old[:index]}
+            place = max((n + 1 for n, other in enumerate(result) if other.item_id in before), default=0)
             result.insert(place, item)
     return result
 

@@ -65,6 +65,7 @@ class ToolDesk:
             self._core.problem(message, "model", code="call_id_reused", tool=name, call_id=call_id)
         if admitted != "new":
             return
+        self._core.conversation.call_made(call_id)
         if self._core.is_dropped(response_id):
             self._answer(call, _NOT_RUN, "cancelled", speak=False)
         elif transfer:
@@ -176,6 +177,7 @@ class ToolDesk:
             history,
             output_ids=core.conversation.output_ids,
             keep=frozenset(item.item_id for item in waiting if item is not None),
+            absent=core.conversation.absent,
             ids=core.ids,
         )
         if edit.events:
