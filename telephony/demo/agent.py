@@ -37,7 +37,7 @@ def book_visit(context: ToolContext[Any], day: str, time: str) -> dict[str, str]
         day: The day, as the caller said it.
         time: The time of day, as the caller said it.
     """
-    return {"day": day, "time": time, "engineer": "Kim"}
+    return {"day": day.lower(), "time": time, "engineer": "Kim"}
 
 
 customer_care = Agent(

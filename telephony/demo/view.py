@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from realtime_bridge.session import events
 from realtime_bridge.session.items import HistoryItem
@@ -20,46 +21,68 @@ class LiveTranscript:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._items: dict[str, HistoryItem] = {}
         self._told: set[str] = set()
 
     def event(self, event: events.SessionEvent) -> None:
         match event:
-            case events.HistoryUpdated(item=HistoryItem() as item):
-                self._item(item)
+            case events.HistoryUpdated(history=history):
+                self._items = {item.item_id: item for item in history}
+                for item in history:
+                    self._tell_if_over(item)
+            case events.AudioStopped():
+                self._tell(self._items.get(event.item_id))
             case events.AgentToolStart():
                 self._line("tool", f"{event.tool}({event.arguments})", "cyan")
             case events.AgentToolEnd() if event.outcome != "ok":
                 self._line("tool", f"{event.tool}: {event.outcome}", "red")
             case events.ToolApprovalRequested(request=request):
-                self._line("approval", f"{request.tool} asks for approval", "yellow")
+                self._line("approval", f"{request.tool}({request.arguments}) asks for approval", "yellow")
             case events.ToolApprovalResolved():
                 self._line("approval", "granted" if event.approved else "refused", "yellow")
             case events.AgentHandoff():
                 self._line("hand-off", f"{event.from_agent} -> {event.to_agent}", "magenta")
-            case events.AudioInterrupted(cuts=cuts) if event.by == "speech":
-                heard = ", ".join(f"after {cut.heard_ms} ms" for cut in cuts[:1])
-                self._line("barge-in", f"the caller interrupts {heard}".rstrip(), "bold red")
+            case events.AudioInterrupted(cuts=cuts) if event.by == "speech" and cuts:
+                self._line("barge-in", f"the caller interrupts, {cuts[0].heard_ms} ms into the answer", "bold red")
             case events.SessionError(message=message):
                 self._line("problem", message, "red")
 
-    def _item(self, item: HistoryItem) -> None:
-        if item.type != "message" or item.status == "in_progress" or item.item_id in self._told:
-            return
-        if item.role == "user" and item.text:
-            self._told.add(item.item_id)
-            self._line("caller", item.text, "green")
-        elif item.role == "assistant" and (item.heard_ms is not None or item.cut):
-            self._told.add(item.item_id)
-            unheard = f" [strike dim]{escape(item.unheard)}[/]" if item.unheard else ""
-            self._line(item.agent or "agent", item.text, "blue", unheard)
+    def _tell_if_over(self, item: HistoryItem) -> None:
+        """The caller's words when they are recognised, the agent's when they are cut; others when they were heard."""
+        if item.status != "in_progress" and (item.role == "user" or item.cut):
+            self._tell(item)
 
-    def _line(self, who: str, what: str, colour: str, more: str = "") -> None:
-        self._console.print(f"[{colour}]{escape(who):>{_WIDTH_OF_NAMES}}[/]  {escape(what)}{more}", highlight=False)
+    def _tell(self, item: HistoryItem | None) -> None:
+        if item is None or item.type != "message" or item.item_id in self._told or not (item.text or item.unheard):
+            return
+        self._told.add(item.item_id)
+        if item.role == "user":
+            self._line("caller", item.text, "green")
+        else:
+            self._line(item.agent or "agent", item.text, "blue", unheard=item.unheard)
+
+    def _line(self, who: str, what: str, colour: str, *, unheard: str = "") -> None:
+        """One entry: who in a column of its own, what wrapped beside it where there is a terminal to wrap for."""
+        words = Text(what)
+        if unheard:
+            words.append(" " if what else "")
+            words.append(unheard if self._console.is_terminal else f"[never heard: {unheard}]", style="strike dim")
+        name = Text(who, style=colour)
+        if self._console.is_terminal:
+            row = Table.grid(padding=(0, 2))
+            row.add_column(width=_WIDTH_OF_NAMES, justify="right")
+            row.add_column(overflow="fold")
+            row.add_row(name, words)
+            self._console.print(row)
+        else:
+            self._console.print(f"{who:>{_WIDTH_OF_NAMES}}  {words.plain}", soft_wrap=True, markup=False)
 
 
 def summary(result: dict[str, Any], record: CallRecord) -> Table:
     """What the demo came to, for people."""
-    table = Table(title="The call", show_header=False, box=None, padding=(0, 2))
+    table = Table(show_header=False, box=None, padding=(0, 2))
+    table.add_column()
+    table.add_column(overflow="fold")
     for barge_in in result["barge_ins"]:
         true_ms = barge_in["heard_ms_true"]
         table.add_row(
