@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from math import inf
 from typing import Any, Protocol, assert_never
 
 import msgspec
+from starlette.websockets import WebSocketDisconnect
 
 from realtime_bridge.errors import ProtocolError
 from realtime_bridge.localmodel.model_session import ModelSession
-from realtime_bridge.localmodel.parts import Brain, Turn
+from realtime_bridge.localmodel.parts import Brain, Deed, Turn
 from realtime_bridge.localmodel.speech_work import SpeechWork
 from realtime_bridge.localmodel.work import (
     Ask,
@@ -83,6 +84,8 @@ class Connection:
         try:
             await asyncio.wait((reading, writing, self._given_up), return_when=asyncio.FIRST_COMPLETED)
         finally:
+            close = self._given_up.result() if self._given_up.done() else None
+            self._given_up.cancel()  # no step from here on
             if self._timer is not None:
                 self._timer.cancel()
             left = {reading, writing, *self._tasks}
@@ -91,8 +94,8 @@ class Connection:
             for outcome in await asyncio.gather(*left, return_exceptions=True):
                 if isinstance(outcome, Exception):
                     log.error("a task of a connection failed", exc_info=outcome)
-            if self._given_up.done():
-                await self._close(self._given_up.result())
+            if close is not None:
+                await self._close(close)
 
     async def _read(self) -> None:
         while True:
@@ -124,6 +127,7 @@ class Connection:
             await asyncio.sleep(0)
 
     async def _write(self) -> None:
+        """Returns when the session is closed, by either side."""
         while True:
             await self._has_outgoing.wait()
             self._has_outgoing.clear()
@@ -133,11 +137,15 @@ class Connection:
                     await self._close(frame)
                     return
                 self._outgoing_bytes -= len(frame)
-                await self._socket.send_text(frame)
+                try:
+                    await self._socket.send_text(frame)
+                except WebSocketDisconnect:
+                    return
 
     async def _close(self, close: Close) -> None:
         reason = close.reason.encode()[:_CLOSE_REASON_BYTES_MAX].decode(errors="ignore")
-        with suppress(TimeoutError):
+        # A client that does not read is not waited for; one that has just left needs no close.
+        with suppress(TimeoutError, WebSocketDisconnect):
             async with asyncio.timeout(_CLOSE_SECONDS_MAX):
                 await self._socket.close(close.code, reason)
 
@@ -156,7 +164,7 @@ class Connection:
             return
         deadline = self._session.next_deadline()
         if self._timer is not None:
-            if self._timer.when() == deadline and not self._timer.cancelled():
+            if self._timer.when() == deadline:
                 return
             self._timer.cancel()
         self._timer = self._loop.call_at(deadline, self._on_time) if deadline < inf else None
@@ -232,20 +240,14 @@ class Connection:
             self._recognitions -= 1
 
     async def _ask(self, response_id: str, turn: Turn) -> None:
-        deeds = self._brain.respond(turn)
         try:
-            while True:
-                async with asyncio.timeout(DECISION_SECONDS_MAX):
-                    deed = await anext(deeds)
+            async for deed in _deeds(self._brain, turn):
                 self._take(Decided(response_id, deed))
-        except StopAsyncIteration:
-            self._take(Concluded(response_id))
         except Exception as e:
             log.exception("the brain failed")
             self._take(Faltered(response_id, str(e) or type(e).__name__))
-        finally:
-            if isinstance(deeds, AsyncGenerator):
-                await deeds.aclose()
+        else:
+            self._take(Concluded(response_id))
 
     def _speak(self, speak: Speak, response_id: str) -> None:
         if response_id not in self._speeches:
@@ -264,3 +266,19 @@ class Connection:
         except Exception as e:
             log.exception("the voice failed")
             self._take(Faltered(response_id, str(e) or type(e).__name__))
+
+
+async def _deeds(brain: Brain, turn: Turn) -> AsyncIterator[Deed]:
+    """What the brain decides; it may take its time for each, but not for ever, and is closed in any case."""
+    deeds = brain.respond(turn)
+    try:
+        while True:
+            async with asyncio.timeout(DECISION_SECONDS_MAX):
+                try:
+                    deed = await anext(deeds)
+                except StopAsyncIteration:
+                    return
+            yield deed
+    finally:
+        if isinstance(deeds, AsyncGenerator):
+            await deeds.aclose()

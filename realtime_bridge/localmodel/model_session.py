@@ -59,8 +59,11 @@ COMMIT_MS_MIN = 100
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`input_seconds_max`: of audio in the buffer; a turn that grows so long is ended, other audio refused.
-    `out_of_band_max`: such responses running beside the conversation's own."""
+    """What one session may hold and how long it may last.
+
+    `items_max`, `audio_bytes_max`: of the conversation; the oldest goes first. `input_seconds_max`: of audio in the
+    buffer; a turn that grows so long is ended, other audio refused. `out_of_band_max`: responses at a time.
+    """
 
     session_seconds: float = 3600.0
     items_max: int = 2000

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import logging
 import secrets
 import socket
 import time
@@ -34,8 +33,6 @@ from realtime_bridge.localmodel.silero import SileroVad
 from realtime_bridge.localmodel.speech_work import SpeechWork
 from realtime_bridge.wire import encode
 from realtime_bridge.wire.client import CLIENT_FRAME_BYTES_MAX
-
-log = logging.getLogger(__name__)
 
 DEFAULT_MODEL = "local"
 _START_SECONDS_MAX = 10.0

@@ -5,6 +5,7 @@ import base64
 import json
 import threading
 from contextlib import asynccontextmanager, suppress
+from random import Random
 
 import numpy as np
 import pytest
@@ -173,6 +174,27 @@ def test_frames_that_break_the_websocket_close_it_and_no_other():
     asyncio.run(main())
 
 
+def test_a_flood_of_garbage_disturbs_nobody():
+    random = Random(7)
+    kinds = ["input_audio_buffer.append", "response.create", "conversation.item.create", "session.update", "nope"]
+
+    def garbage():
+        noise = random.randbytes(random.randrange(200))
+        fields = {random.choice(["audio", "item", "session", "response"]): random.choice([noise.hex(), 7, {}, None])}
+        return random.choice([noise, noise.decode("latin-1"), json.dumps({"type": random.choice(kinds), **fields})])
+
+    async def main():
+        async with serve(*[[Say("one two")]] * 100) as server, session(server) as bystander:
+            async with session(server) as vandal:
+                for _ in range(300):
+                    await vandal.send(garbage())
+                assert await is_alive(bystander)
+                assert await is_alive(vandal)
+            assert await is_alive(bystander)
+
+    asyncio.run(main())
+
+
 def test_an_append_as_long_as_the_api_allows_is_taken_without_holding_up_others():
     async def main():
         limits = Limits(input_seconds_max=400)
@@ -283,16 +305,23 @@ def test_a_bug_in_one_session_closes_it_and_no_other(caplog):
     assert "a model session failed" in caplog.text
 
 
-def test_a_brain_that_never_decides_fails_its_response(monkeypatch, caplog):
-    class SilentBrain:
-        async def respond(self, turn):
-            await asyncio.Event().wait()
-            yield
+class SilentBrain:
+    async def respond(self, turn):
+        await asyncio.Event().wait()
+        yield
 
+
+class BrokenBrain:
+    def respond(self, turn):
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("brain", [SilentBrain, BrokenBrain])
+def test_a_brain_that_never_decides_fails_its_response(brain, monkeypatch, caplog):
     monkeypatch.setattr(connection, "DECISION_SECONDS_MAX", 0.05)
 
     async def main():
-        async with serve(brain_factory=SilentBrain) as server, session(server) as socket:
+        async with serve(brain_factory=brain) as server, session(server) as socket:
             await send(socket, "response.create")
             done = await until(socket, "response.done")
             assert done["response"]["status"] == "failed"

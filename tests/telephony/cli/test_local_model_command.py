@@ -86,10 +86,3 @@ def test_an_impossible_speed_is_wrong_usage():
 
     assert ended.returncode == 2
     assert "--speed" in ended.stderr
-
-
-def test_help_has_an_example():
-    shown = run("--help")
-
-    assert shown.returncode == 0
-    assert "Example: realtime-bridge local-model" in " ".join(shown.stdout.split())
