@@ -38,7 +38,7 @@ def serve(*responses, **options):
 
 @asynccontextmanager
 async def session(server: LocalModelServer, **options):
-    async with connect(f"{server.realtime_url}?model=test", max_size=None, **options) as socket:
+    async with connect(f"{server.realtime_url}?model=test", max_size=None, max_queue=None, **options) as socket:
         await until(socket, "conversation.created")
         yield socket
 
