@@ -7,12 +7,13 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from support.scripted_model import LoudnessVad, ScriptedBrain, ScriptedRecognizer, ToneVoice
+
 from realtime_bridge.localmodel.inline import Delays, InlineModel
 from realtime_bridge.localmodel.model_session import Limits
 from realtime_bridge.localmodel.parts import Deed
 from realtime_bridge.localmodel.reply import Pace
 from realtime_bridge.wire import encode
-from support.scripted_model import LoudnessVad, ScriptedBrain, ScriptedRecognizer, ToneVoice
 
 Event = dict[str, Any]
 
