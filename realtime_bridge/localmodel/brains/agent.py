@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 QUESTIONS_MAX = 3  # for the same value, before the request is given up
 
-_REPLAYED_MAX = 60  # utterances; a request that has been open for longer is forgotten
+_REPLAYED_MAX = 120  # happenings; a request that has been open for longer is forgotten
 _GREETING = "Hello, how can I help you?"
 _ANYTHING_ELSE = "Is there anything else I can do for you?"
 _HANG_UP = ("end_call", "hang_up", "hangup", "end_conversation", "finish_call")
@@ -100,14 +100,21 @@ class _Dialogue:
         deeds: list[Deed] = []
         request = self._open_request(begin)
         for happening in new:
-            if isinstance(happening, Answered):
-                deeds += self._on_result(happening, is_last=not words and happening is results[-1])
-            elif isinstance(happening, Heard) and happening.text:
-                answer = self._on_words(happening.text, request)
-                deeds, request = [*deeds, *answer.deeds], answer.request
-                if answer.problem:
-                    _log.warning("%s", answer.problem)
+            answer = self._step(happening, request)
+            deeds, request = [*deeds, *answer.deeds], answer.request
+            if answer.problem:
+                _log.warning("%s", answer.problem)
+        last = deeds[-1] if results and not words and request is None and deeds else None
+        if isinstance(last, Say) and not last.text.endswith("?"):
+            deeds.append(Say(_ANYTHING_ELSE))
         return deeds
+
+    def _step(self, happening: Happening, request: _Request | None) -> _Answer:
+        if isinstance(happening, Answered):
+            return self._on_result(happening, request)
+        if isinstance(happening, Heard) and happening.text:
+            return self._on_words(happening.text, request)
+        return _Answer((), request)
 
     def _unprompted(self, new: Sequence[Happening]) -> Sequence[Deed]:
         """A response is wanted though nothing was said: the call begins, the caller is silent, a tool takes its time."""
@@ -126,31 +133,34 @@ class _Dialogue:
         return [Say("One moment, please." if waiting else "Are you still there?")] if not new else []
 
     def _open_request(self, end: int) -> _Request | None:
-        """What the conversation up to `end` left open: said again to oneself, since the last tool call closed all."""
+        """What the conversation up to `end` left open: gone through again since the last tool call, which closed all."""
         calls = [index for index, happening in enumerate(self._story[:end]) if isinstance(happening, Called)]
         request = None
-        since = [h.text for h in self._story[calls[-1] + 1 if calls else 0 : end] if isinstance(h, Heard) and h.text]
-        for text in since[-_REPLAYED_MAX:]:
-            request = self._on_words(text, request).request
+        for happening in self._story[max(calls[-1] + 1 if calls else 0, end - _REPLAYED_MAX) : end]:
+            request = self._step(happening, request).request
         return request
 
-    def _on_result(self, result: Answered, *, is_last: bool) -> Sequence[Deed]:
+    def _on_result(self, result: Answered, request: _Request | None) -> _Answer:
         declared = {str(tool.get("name")) for tool in self._turn.tools}
         if result.tool.startswith("transfer_to_") and result.tool not in declared:
             return self._on_arrival(result)
-        sentence = result_sentence(result.output)
-        return [Say(f"{sentence} {_ANYTHING_ELSE}" if is_last else sentence)]
+        if result.tool in _HANG_UP:
+            return _Answer((), request)
+        return _Answer((Say(result_sentence(result.output)),), request)
 
-    def _on_arrival(self, transfer: Answered) -> Sequence[Deed]:
+    def _on_arrival(self, transfer: Answered) -> _Answer:
         """The call was just handed to this agent: greet, and go on with what the caller wanted."""
-        greeting = greeting_in(self._turn.instructions)
-        hello = Say(greeting or f"Hello, this is {_agent_name(transfer)}.")
-        heard = [happening.text for happening in self._story if isinstance(happening, Heard) and happening.text]
+        greeting = greeting_in(self._turn.instructions) or f"Hello, this is {_agent_name(transfer)}."
+        called = self._story.index(Called(transfer.tool, transfer.call_id))
+        heard = [
+            happening.text for happening in self._story[:called] if isinstance(happening, Heard) and happening.text
+        ]
         own = [tool for tool in self._tools if not tool.is_handoff]  # never straight on to the next
         choice = best_tool(own, heard[-1], fit_min=STRONG_FIT_MIN) if heard else None
-        if choice is not None and choice.tool.can_be_filled:
-            return [hello, *self._proceed(_Request(choice.tool), heard[-1]).deeds]
-        return [hello] if greeting else [hello, Say("How can I help you?")]
+        if choice is None or not choice.tool.can_be_filled:
+            return _Answer((Say(greeting if greeting.endswith("?") else f"{greeting} How can I help you?"),))
+        answer = self._proceed(_Request(choice.tool), heard[-1])
+        return replace(answer, deeds=(Say(greeting), *answer.deeds))
 
     def _on_words(self, text: str, request: _Request | None) -> _Answer:
         talk = small_talk(utterance(text))
@@ -194,7 +204,7 @@ class _Dialogue:
         """The caller spoke into "One moment, please", so the call did not go out: do it now, unless they mean otherwise."""
         if talk in (Talk.GOODBYE, Talk.NEVER_MIND, Talk.NO):
             return self._on_talk(Talk.NEVER_MIND if talk is Talk.NO else talk, text)
-        choice = self._choose(text)
+        choice = best_tool(self._tools, text)
         if choice is not None and choice.tool.name != request.tool.name:
             return self._begin(choice.tool, text)
         corrected = find_values(request.tool.parameters, text, now=self._now)

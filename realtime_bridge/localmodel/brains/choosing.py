@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from realtime_bridge.localmodel.brains.codes import MONEY_SIGNS
 from realtime_bridge.localmodel.brains.parameters import Tool
 from realtime_bridge.localmodel.brains.words import alike, spoken_name, utterance
 
@@ -78,7 +79,8 @@ def best_tool(tools: Sequence[Tool], text: str, *, fit_min: float = CALL_FIT_MIN
 
 def content_words(text: str) -> tuple[str, ...]:
     """Words that say what it is about, each once."""
-    words = dict.fromkeys(word.form for word in utterance(text).words)
+    forms = (word.form for word in utterance(text).words)
+    words = dict.fromkeys("dollars" if form in MONEY_SIGNS else form for form in forms)
     return tuple(word for word in words if word not in _STOP_WORDS and word.isalpha())
 
 

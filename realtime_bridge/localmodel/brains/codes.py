@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from realtime_bridge.localmodel.brains.words import Utterance, Word
 
 CODE_CHARACTERS_MAX = 40
+NUMBER_CHARACTERS_MAX = 15  # more digits are no number but a code, and not exact in everybody's JSON
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _MIXED = re.compile(r"(?=\D*\d)[a-z0-9]+", re.ASCII)  # letters and digits with at least one digit: "1042", "b7731"
 _ORDINAL = re.compile(r"\d+(?:st|nd|rd|th)")
-_MONEY_SIGNS = frozenset("$€£")
+MONEY_SIGNS = frozenset("$€£")
 _MONEY_UNITS = frozenset(("dollar", "dollars", "buck", "bucks", "euro", "euros", "pound", "pounds", "quid"))
 _SMALL_CHANGE = re.compile(r"(?:(?:and )?(?P<change>\d{1,2}) (?:cents?|pence|penny|p)|(?P<bare>\d\d))(?=\s|$)")
 _REPEATS = {"double": 2, "triple": 3, "treble": 3}
@@ -43,7 +44,7 @@ class Code:
 
     @property
     def digits(self) -> str:
-        return "".join(piece for piece in self.pieces if piece.isdigit())
+        return "".join(piece for piece in self.pieces if piece.isdecimal())
 
 
 def number_runs(heard: Utterance) -> list[Number]:
@@ -56,20 +57,22 @@ def number_runs(heard: Utterance) -> list[Number]:
             at += 1
             continue
         end = at + 1
-        if words[at].form.isdigit():
-            while end < len(words) and words[end].form.isdigit() and not words[end].paused:
+        if words[at].form.isdecimal():
+            while end < len(words) and words[end].form.isdecimal() and not words[end].pause:
                 end += 1
-        numbers.append(_number(words, at, end))
-        at = numbers[-1].span.stop
+        if sum(len(word.form) for word in words[at:end]) <= NUMBER_CHARACTERS_MAX:
+            numbers.append(_number(words, at, end))
+            end = numbers[-1].span.stop
+        at = end
     return numbers
 
 
 def _number(words: tuple[Word, ...], first: int, end: int) -> Number:
     digits = tuple(word.form for word in words[first:end])
     joined = "".join(digits)
-    value: int | float = float(joined) if "." in joined else int(joined[:CODE_CHARACTERS_MAX])
+    value: int | float = float(joined) if "." in joined else int(joined)
     begin = first
-    is_money = first > 0 and words[first - 1].form in _MONEY_SIGNS
+    is_money = first > 0 and words[first - 1].form in MONEY_SIGNS
     if is_money:
         begin -= 1
     elif end < len(words) and words[end].form in _MONEY_UNITS:
@@ -103,13 +106,13 @@ def code_runs(heard: Utterance) -> list[Code]:
 def _code_from(words: tuple[Word, ...], first: int) -> Code | None:
     pieces: list[tuple[str, int]] = []  # characters, and the word behind them
     at, digits_until = first, 0
-    while at < len(words) and len(pieces) < CODE_CHARACTERS_MAX and (at == first or not words[at].paused):
+    while at < len(words) and len(pieces) < CODE_CHARACTERS_MAX and (at == first or _goes_on(words, at)):
         piece, taken = _piece(words, at, after_digit=digits_until > 0)
         if not piece:
             break
         at += taken
         pieces.append((piece, at))
-        if any(character.isdigit() for character in piece):
+        if any(character.isdecimal() for character in piece):
             digits_until = len(pieces)
     if not digits_until:
         return None
@@ -119,15 +122,24 @@ def _code_from(words: tuple[Word, ...], first: int) -> Code | None:
     return Code(range(first, pieces[digits_until - 1][1]), tuple(re.findall(r"[A-Z]+|\d+", spelt)))
 
 
+def _goes_on(words: tuple[Word, ...], at: int) -> bool:
+    """Whether a code may go on with the word at `at`. Recognisers write commas between digits said slowly."""
+    if words[at].pause == ",":
+        before, behind = words[at - 1].form, words[at + 1].form if at + 1 < len(words) else ""
+        is_amount = behind in _MONEY_UNITS
+        return (words[at].form.isdecimal() and not is_amount) or (len(before) == 1 and before.isalpha())
+    return not words[at].pause
+
+
 def _piece(words: tuple[Word, ...], at: int, *, after_digit: bool) -> tuple[str, int]:
     """What the word at `at` adds to a code, and how many words that takes; ("", 0) when the code ends before it."""
     form = words[at].form
     following = words[at + 1].form if at + 1 < len(words) else ""
-    if form in _REPEATS and (following.isdigit() or (len(following) == 1 and following.isalpha())):
+    if form in _REPEATS and (following.isdecimal() or (len(following) == 1 and following.isalpha())):
         return following[0] * _REPEATS[form] + following[1:], 2
-    if form in ("oh", "o") and following.isdigit():
+    if form in ("oh", "o") and following.isdecimal():
         return "0", 1
-    if form in _MISHEARD and after_digit and len(following) == 1 and following.isdigit():
+    if form in _MISHEARD and after_digit and len(following) == 1 and following.isdecimal():
         return _MISHEARD[form], 1
     if (_MIXED.fullmatch(form) and not _ORDINAL.fullmatch(form)) or (
         len(form) == 1 and form.isascii() and form.isalpha()

@@ -6,34 +6,30 @@ from __future__ import annotations
 import re
 
 SENTENCE_CHARACTERS_MAX = 500
+_CUE_CHARACTERS_MAX = 90  # how far before the quotation its verb may stand
 
-# A quotation; a single quote counts only where it cannot be an apostrophe.
-_QUOTED = (
-    r"""(?:"(?P<straight>[^"\n]+)"|“(?P<curly>[^”\n]+)”|«(?P<guillemet>[^»\n]+)»"""
-    r"""|(?<!\w)['‘](?P<single>[^\n]+?)['’](?!\w))"""
+# A quotation; a single quote within a word is an apostrophe.
+_QUOTED = re.compile(
+    r"""(?<!\w)(?:"([^"\n]+)"|“([^”\n]+)”|«([^»\n]+)»|['‘]((?:[^'’\n]|(?<=\w)['’](?=\w)){1,500})['’](?!\w))"""
 )
-_GREETING = re.compile(
-    rf"\b(?:greet|greeting|welcome|answer|open|begin|start|introduce|pick up)\w*\b[^.!?\n\"“«]{{0,80}}?[\s:,]{_QUOTED}",
-    re.IGNORECASE,
-)
-_ORDER = re.compile(
-    rf"\b(?:say|saying|tell|repeat|reply with|respond with|ask)\b[^.!?\n\"“«]{{0,60}}?[\s:,]{_QUOTED}", re.IGNORECASE
-)
+_GREETS = re.compile(r"\b(?:greet|welcome|answer|open|begin|start|introduce|pick up)\w*\b[^.!?\n]*$", re.IGNORECASE)
+_ORDERS = re.compile(r"\b(?:say|saying|tell|repeat|reply|respond|ask)\b[^.!?\n]*$", re.IGNORECASE)
 
 
 def greeting_in(instructions: str) -> str | None:
     """The sentence to greet with: Greet the caller with "Welcome to Acme!". None when none is quoted."""
-    return _first(_GREETING, instructions)
+    return _first_quotation(instructions, _GREETS)
 
 
 def sentence_ordered(instructions: str) -> str | None:
     """The sentence that one response is told to say: Say exactly: "One moment, please."."""
-    return _first(_ORDER, instructions)
+    return _first_quotation(instructions, _ORDERS)
 
 
-def _first(pattern: re.Pattern[str], instructions: str) -> str | None:
-    match = pattern.search(instructions)
-    if match is None:
-        return None
-    quoted = next(text for text in match.groupdict().values() if text is not None)
-    return quoted.strip()[:SENTENCE_CHARACTERS_MAX] or None
+def _first_quotation(instructions: str, behind: re.Pattern[str]) -> str | None:
+    for quotation in _QUOTED.finditer(instructions):
+        lead = instructions[max(quotation.start() - _CUE_CHARACTERS_MAX, 0) : quotation.start()]
+        if behind.search(lead):
+            sentence = next(text for text in quotation.groups() if text is not None).strip()
+            return sentence[:SENTENCE_CHARACTERS_MAX] or None
+    return None

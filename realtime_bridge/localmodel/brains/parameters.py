@@ -105,8 +105,12 @@ class Tool:
 def allows(schema: dict[str, Any], value: Any) -> bool:
     """Whether `value` is valid. Never raises: a schema that cannot be used allows nothing."""
     try:
-        # An empty registry: a "$ref" to another host must not be fetched.
-        return bool(jsonschema.Draft202012Validator(schema, registry=referencing.Registry()).is_valid(value))
+        validator = jsonschema.Draft202012Validator(
+            schema,
+            registry=referencing.Registry(),  # an empty one: a "$ref" to another host must not be fetched
+            format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER,
+        )
+        return bool(validator.is_valid(value))
     except Exception:  # noqa: BLE001 - a client's nonsensical schema makes jsonschema raise nearly anything
         return False
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from datetime import date, time
 from typing import Any
 
+from realtime_bridge.localmodel.brains.moments import MONTHS, WEEKDAYS
 from realtime_bridge.localmodel.brains.parameters import Kind, Parameter, Tool
 from realtime_bridge.localmodel.brains.words import spoken_name
 
@@ -121,13 +123,35 @@ def _choice(value: Any) -> str:
 def understood(tool: Tool, values: Mapping[tuple[str, ...], Any]) -> str:
     """What is about to be done, said back: "refund order, with order id A1042 and amount 20"."""
     told = [
-        f"{parameter.name} {listed([_choice(v) for v in value]) if isinstance(value, list) else _choice(value)}"
-        if parameter.kind is Kind.CHOICE
-        else f"{parameter.name} {aloud(value)}"
+        f"{parameter.name} {_value(parameter, values[parameter.path])}"
         for parameter in tool.parameters
-        if (value := values.get(parameter.path)) is not None
+        if values.get(parameter.path) is not None
     ]
     return f"{tool.title}, with {listed(told)}" if told else tool.title
+
+
+def _value(parameter: Parameter, value: Any) -> str:
+    if isinstance(value, list):
+        return listed([_value(parameter, each) for each in value])
+    if parameter.kind is Kind.CHOICE:
+        return _choice(value)
+    form = parameter.schema.get("format")
+    if parameter.kind is Kind.MOMENT and form in ("date", "time", "date-time"):
+        return _moment(str(value), str(form))
+    return aloud(value)
+
+
+def _moment(iso: str, form: str) -> str:
+    """ "2026-11-19T15:30:00+01:00" as "Thursday, November 19 at 3:30 p.m."."""
+    day = date.fromisoformat(iso[:10]) if form != "time" else None
+    clock = time.fromisoformat(iso if form == "time" else iso[11:]) if form != "date" else None
+    parts = []
+    if day is not None:
+        parts.append(f"{WEEKDAYS[day.weekday()].capitalize()}, {MONTHS[day.month - 1].capitalize()} {day.day}")
+    if clock is not None:
+        minutes = f":{clock.minute:02}" if clock.minute else ""
+        parts.append(f"{(clock.hour - 1) % 12 + 1}{minutes} {'a.m.' if clock.hour < 12 else 'p.m.'}")
+    return " at ".join(parts)
 
 
 def _sentence(text: str) -> str:

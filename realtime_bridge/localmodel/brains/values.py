@@ -14,7 +14,7 @@ from typing import Any
 
 from rapidfuzz import fuzz
 
-from realtime_bridge.localmodel.brains.codes import Code, Number, code_runs, number_runs
+from realtime_bridge.localmodel.brains.codes import NUMBER_CHARACTERS_MAX, Code, Number, code_runs, number_runs
 from realtime_bridge.localmodel.brains.moments import Moment, as_said, moments
 from realtime_bridge.localmodel.brains.parameters import Kind, Parameter, allows
 from realtime_bridge.localmodel.brains.smalltalk import yes_or_no
@@ -108,7 +108,7 @@ def find_values(
         _find_yes_no(search, parameter)
     for parameter in by_kind[Kind.TEXT]:
         _find_text(search, parameter, alone=len([p for p in parameters if p.is_needed]) == 1)
-    if asked is not None and insist and asked.path not in search.values:
+    if asked is not None and insist and "format" not in asked.schema and asked.path not in search.values:
         search.keep(asked, _plain_answer(text))
     return search.values
 
@@ -117,7 +117,7 @@ def cue_words(parameter: Parameter) -> list[str]:
     """Words that, near a value, say that it is this parameter's."""
     about = re.split(r"[.;(]|\be\.g\.|\bfor example\b|\bsuch as\b", parameter.description)[0]
     words = [*parameter.name.split(), *(word.form for word in utterance(about).words)]
-    return [w for w in dict.fromkeys(words) if w not in _FUNCTION_WORDS and w not in _GENERIC and not w.isdigit()]
+    return [w for w in dict.fromkeys(words) if w not in _FUNCTION_WORDS and w not in _GENERIC and not w.isdecimal()]
 
 
 # --- one of some values, yes or no ---------------------------------------------------------------------------------
@@ -296,7 +296,7 @@ def _rendered(parameter: Parameter, run: Code | Number) -> Any:
 def _shaped(parameter: Parameter, code: Code) -> Any:
     """The code in the shape that the schema shows by a pattern or an example: "A1042", "A-1042", "1042"."""
     if parameter.schema.get("type") == "integer":
-        return int(code.digits)
+        return int(code.digits) if len(code.digits) <= NUMBER_CHARACTERS_MAX else None
     shapes = [code.plain, "-".join(code.pieces), " ".join(code.pieces)]
     shapes += [shape.lower() for shape in shapes] + [code.digits]
     example = _shape(_example(parameter))

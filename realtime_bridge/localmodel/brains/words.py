@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from unicodedata import decimal
 
 from rapidfuzz import fuzz
 from text_to_num import find_numbers  # type: ignore[import-untyped,unused-ignore]  # ships no types
@@ -38,13 +39,13 @@ _SPELT_APART = {"good by": "goodbye", "good bye": "goodbye", "o clock": "oclock"
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """`form`: lower case, digits for numbers. `begin`, `end`: where it stands in the text. `paused`: a comma or a full
-    stop comes before it."""
+    """`form`: lower case, digits for numbers. `begin`, `end`: where it stands in the text. `pause`: the sign of a pause
+    before it, such as a comma."""
 
     form: str
     begin: int
     end: int
-    paused: bool = False
+    pause: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ class _Token:
         return self._word.form
 
     def nt_separated(self, _previous: object) -> bool:
-        return self._word.paused
+        return self._word.pause != ""
 
     def not_a_number_part(self) -> bool:
         return False
@@ -98,20 +99,20 @@ def utterance(text: str) -> Utterance:
 
 def _split(text: str) -> list[Word]:
     words: list[Word] = []
-    paused = False
+    pause = ""
     for token in _TOKEN.finditer(text):
         if token["pause"]:
-            paused = True
+            pause = token["pause"]
             continue
-        words.append(Word(_form(token["word"]), token.start(), token.end(), paused))
-        paused = False
+        words.append(Word(_form(token["word"]), token.start(), token.end(), pause))
+        pause = ""
         if len(words) == WORDS_MAX:
             break
     return words
 
 
 def _form(token: str) -> str:
-    form = token.casefold()
+    form = "".join(str(decimal(letter)) if letter.isdecimal() else letter for letter in token.casefold())
     if re.fullmatch(r"[ap]\.m\.?", form):
         return form[0] + "m"
     if _THOUSANDS.fullmatch(form):
@@ -122,11 +123,11 @@ def _form(token: str) -> str:
 def _joined(words: list[Word]) -> list[Word]:
     joined: list[Word] = []
     for word in words:
-        whole = _SPELT_APART.get(f"{joined[-1].form} {word.form}") if joined and not word.paused else None
+        whole = _SPELT_APART.get(f"{joined[-1].form} {word.form}") if joined and not word.pause else None
         if whole is None:
             joined.append(word)
         else:
-            joined[-1] = Word(whole, joined[-1].begin, word.end, joined[-1].paused)
+            joined[-1] = Word(whole, joined[-1].begin, word.end, joined[-1].pause)
     return joined
 
 
@@ -136,7 +137,7 @@ def _numbers_as_digits(words: list[Word]) -> list[Word]:
     for number in find_numbers([_Token(word) for word in words], "en", threshold=0):
         result += words[done : number.start]
         first, last = words[number.start], words[number.end - 1]
-        result.append(Word(number.text, first.begin, last.end, first.paused))
+        result.append(Word(number.text, first.begin, last.end, first.pause))
         done = number.end
     return result + words[done:]
 
@@ -164,7 +165,7 @@ def alike(a: str, b: str) -> bool:
     a, b = stem(a), stem(b)
     if a == b:
         return True
-    return min(len(a), len(b)) >= 4 and not (a + b).isdigit() and fuzz.ratio(a, b) >= 83
+    return min(len(a), len(b)) >= 4 and not (a + b).isdecimal() and fuzz.ratio(a, b) >= 83
 
 
 def mentions(line: Sequence[str], word: str) -> bool:

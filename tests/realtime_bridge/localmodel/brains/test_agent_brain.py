@@ -141,6 +141,11 @@ KNOWLEDGE = [
             "I want to send money to account 12345678, the amount is $19.99.",
             CallTool("transfer_money", {"amount": 19.99, "account_number": "12345678"}),
         ),
+        (
+            BANK,
+            "I want to send $25 to account one, two, three, four, five, six.",
+            CallTool("transfer_money", {"amount": 25, "account_number": "123456"}),
+        ),
         (BANK, "What is the balance of my savings account?", CallTool("get_balance", {"account": "savings"})),
         (KNOWLEDGE, "What's the weather in New York?", CallTool("get_weather", {"city": "New York"})),
         (
@@ -208,7 +213,8 @@ def test_an_answer_is_read_as_what_was_asked_for():
     assert talk.hear("I'd like to reserve a table.") == "All right, reserve table. What is the number of people?"
     assert talk.hear("Four.") == "What is the date?"
     assert talk.hear("Next Tuesday.") == "What is the time?"
-    talk.hear("Seven thirty in the evening.")
+    said = talk.hear("Seven thirty in the evening.")
+    assert "party size 4, date Tuesday, November 24 and time 7:30 p.m. One moment, please." in said
     assert talk.called == [
         CallTool("reserve_table", {"party_size": 4, "date": "2026-11-24", "time": "19:30:00+00:00"}),
     ]
@@ -218,7 +224,7 @@ def test_a_date_and_a_time_may_come_one_by_one():
     tools = [function("schedule_visit", "Schedule a visit.", when={"type": "string", "format": "date-time"})]
     talk = Talk(brain(), tools)
     assert talk.hear("I want to schedule a visit tomorrow.") == "All right, schedule visit. What is the when?"
-    talk.hear("At three.")
+    assert "with when Thursday, November 19 at 3 p.m. One moment" in talk.hear("At three.")
     assert talk.called == [CallTool("schedule_visit", {"when": "2026-11-19T15:00:00+00:00"})]
 
 
@@ -299,18 +305,30 @@ def test_a_tools_result_is_read_out(output, sentence):
 
 
 def test_a_call_that_was_handed_over_is_greeted_and_goes_on_with_the_request():
-    refunds = SHOP[:1]
-    items = [
+    talk = Talk(brain(), SHOP[:1])
+    talk.items = [
         caller("I want to talk to someone about a refund for order B7731."),
-        call("transfer_to_refunds"),
-        result({"assistant": "Refunds"}),
+        call("transfer_to_refunds", "t"),
+        result({"assistant": "Refunds"}, "t"),
     ]
-    done = deeds(brain(), turn(items, refunds))
-    assert words(done) == (
-        "Hello, this is Refunds. All right, refund order, with order id B7731. Can you tell me why you want the money back?"
+    assert talk.answer() == (
+        "Hello, this is Refunds. All right, refund order, with order id B7731."
+        " Can you tell me why you want the money back?"
     )
-    greeted = deeds(brain(), turn(items, SALON, 'Greet with "Refund desk, good day."'))
-    assert greeted == [Say("Refund desk, good day.")]
+    talk.hear("It was broken.")
+    assert talk.called == [CallTool("refund_order", {"order_id": "B7731", "reason": "broken"})]
+
+
+def test_a_call_that_was_handed_over_without_a_clear_request_is_greeted():
+    items = [caller("Put me through to refunds."), call("transfer_to_refunds"), result({"assistant": "Refunds"})]
+    assert words(deeds(brain(), turn(items, SALON, 'Greet with "Refund desk, good day."'))) == (
+        "Refund desk, good day. How can I help you?"
+    )
+
+
+def test_nothing_is_said_after_hanging_up():
+    items = [caller("Goodbye."), agent("Goodbye!"), call("end_call"), result("ok")]
+    assert deeds(brain(), turn(items, [function("end_call")])) == []
 
 
 def test_a_handed_over_call_is_never_handed_on_at_once():
@@ -494,7 +512,8 @@ def test_no_tool_is_ever_called_with_arguments_that_its_schema_refuses(tool, hea
         done = deeds(brain(), turn(items, [tool], tool_choice=must))
         assert done  # a caller never meets silence
         for made in calls(done):
-            jsonschema.validate(made.arguments, tool["parameters"])
+            formats = jsonschema.Draft202012Validator.FORMAT_CHECKER
+            jsonschema.validate(made.arguments, tool["parameters"], format_checker=formats)
         items.append(agent(words(done)))
 
 
