@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -16,10 +18,14 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.datastructures import ImmutableMultiDict
 
+from realtime_bridge.agent import Agent
+from telephony.calls.answering import Switchboard
+from telephony.calls.opening import open_switchboard
 from telephony.handoff import MEDIA_PATH
 from telephony.settings import Settings, check_signing, is_loopback, load_settings
-from telephony.stream import AnswerCall, Clock, MediaEndpoint, StreamLimits
+from telephony.stream import AnswerCall, Clock, MediaEndpoint, PhoneCall, PhoneLine, StreamLimits
 from telephony.tokens import CallTokens
+from telephony.twilio.messages import Start
 from telephony.twilio.signature import SIGNATURE_HEADER, SignatureCheck, websocket_url
 from telephony.twilio.twiml import apologise, connect_stream
 
@@ -63,12 +69,15 @@ class TwilioRequests:
 
 def create_app(
     *,
-    answer: AnswerCall,
+    agent: Agent | None = None,
+    answer: AnswerCall | None = None,
     settings: Settings | None = None,
     limits: StreamLimits | None = None,
     clock: Clock = time.monotonic,
 ) -> FastAPI:
-    """The application. `answer` is given each call whose media begins, and says who talks to it.
+    """The application: `agent` talks to every call (default: the demo's), on OpenAI's model or, without a key, offline.
+
+    `answer`, in place of an agent, is given each call whose media begins, and says who talks to it.
 
     `app.state.media` is the `MediaEndpoint` of its calls, `app.state.settings` what it was made of. Raises SettingsError
     when the settings contradict each other.
@@ -78,12 +87,28 @@ def create_app(
     signature = None
     if settings.twilio_auth_token is not None and settings.public_url is not None:
         signature = SignatureCheck(settings.twilio_auth_token.get_secret_value(), settings.public_url)
+
+    def by_switchboard(start: Start, line: PhoneLine) -> PhoneCall:
+        switchboard: Switchboard = app.state.switchboard
+        return switchboard.answer(start, line)
+
     tokens = CallTokens()
     media = MediaEndpoint(
-        answer=answer, tokens=tokens, signature=signature, calls_max=settings.max_calls, limits=limits, clock=clock
+        answer=answer or by_switchboard,
+        tokens=tokens,
+        signature=signature,
+        calls_max=settings.max_calls,
+        limits=limits,
+        clock=clock,
     )
     twilio = TwilioRequests(signature)
-    app = FastAPI(title="realtime-bridge", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="realtime-bridge",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        lifespan=_staffed(agent, settings) if answer is None else None,
+    )
     app.state.media = media
     app.state.settings = settings
 
@@ -114,6 +139,18 @@ def create_app(
         return JSONResponse(state, status_code=200 if media.has_room else 503)
 
     return app
+
+
+def _staffed(agent: Agent | None, settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """The application's life: a switchboard is open from its start to its end."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_switchboard(agent, settings) as switchboard:
+            app.state.switchboard = switchboard
+            yield
+
+    return lifespan
 
 
 async def _body(request: Request) -> bytes:
