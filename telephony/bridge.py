@@ -41,7 +41,7 @@ from realtime_bridge.transport.base import (
 from realtime_bridge.wire import ClientEvent, ServerEvent, client, encode, server
 from telephony.agent_audio import AgentAudio
 from telephony.caller_audio import CallerAudio
-from telephony.playout import ItemKey, PlayedSpan, PlayoutLedger
+from telephony.playout import ItemKey, ItemPlayout, PlayedSpan, PlayoutLedger
 from telephony.twilio.media_stream import MediaStreamWriter
 from telephony.twilio.messages import Dtmf, Mark, Media, Stop
 
@@ -99,12 +99,16 @@ class Resume(_Input, frozen=True, tag="bridge.resume"):
     """The new model session knows the conversation: the caller may be heard by it."""
 
 
+class LineEnded(_Input, frozen=True, tag="bridge.line_ended"):
+    """The caller is gone; nothing will be heard any more. The last input."""
+
+
 class ModelGone(_Input, frozen=True, tag="bridge.model_gone"):
     """The model's socket is lost; another may come, and then begins with `session.update`."""
 
 
 ProgramInput: TypeAlias = (
-    ClientEvent | Interrupt | Mute | Discard | HoldBack | Release | ModelGone | ModelSwitched | Resume
+    ClientEvent | Interrupt | Mute | Discard | HoldBack | Release | ModelGone | ModelSwitched | Resume | LineEnded
 )
 BridgeInput: TypeAlias = Media | Dtmf | Mark | Stop | ServerEvent | ProgramInput | Tick
 
@@ -175,7 +179,6 @@ class Bridge:
         self._replies: dict[str, _Reply] = {}
         self._at_model: set[ItemKey] = set()  # unheard items that the model of this connection knows
         self._interrupts = True  # the session's turn detection interrupts the reply when the caller speaks
-        self._detects_turns = True
         self._truncates: dict[str, _Truncate] = {}
         self._event_count = 0
         self._format_tries = 0
@@ -229,6 +232,7 @@ class Bridge:
             Discard: self._on_discard,
             HoldBack: self._on_hold_back,
             Release: self._on_release,
+            LineEnded: self._on_line_ended,
             ModelGone: self._on_model_gone,
             ModelSwitched: self._on_model_switched,
             Resume: self._on_resume,
@@ -305,8 +309,7 @@ class Bridge:
             return self._insist_on_formats(", ".join(wrong))
         self._format_tries = 0
         turn_detection = (audio.get("input") or {}).get("turn_detection", {})
-        self._detects_turns = turn_detection is not None
-        self._interrupts = self._detects_turns and turn_detection.get("interrupt_response") is not False
+        self._interrupts = turn_detection is not None and turn_detection.get("interrupt_response") is not False
         self._confirmed = True
         return [ModelReady(), *self._listen(), Report(event)]
 
@@ -399,7 +402,7 @@ class Bridge:
 
     def _cut_off(self, now: float, *, by: str, cancelled_by_server: bool) -> list[Command]:
         """Barge-in, in one step (see the top of this module)."""
-        commands: list[Command] = []
+        commands = self._advance(now)  # what was heard to its end just now is not cut
         speaking = self._agent.unheard(now)
         # Also when the phone has run dry: a reply that is still being generated has items that will stay unheard.
         clear, unheard = self._agent.clear(now)
@@ -409,15 +412,20 @@ class Bridge:
             if not reply.dropped and not (cancelled_by_server and reply.in_conversation):
                 commands.append(ToModel(encode(self._cancel(reply.response_id))))
             reply.dropped = True
-        cuts = tuple(
-            ItemCut(**msgspec.structs.asdict(p.key), heard_ms=int(p.heard_ms), audio_ms=int(p.audio_ms))
-            for p in unheard
-        )
+        cuts = tuple(map(_cut, unheard))
         for p, cut in zip(unheard, cuts, strict=True):
             commands += self._truncate_item(p.key, cut.heard_ms)
         self._playout_at = self._agent_at = None
         if speaking or cuts:
             commands.append(Report(PlaybackInterrupted(cuts=cuts, by=by)))
+        return commands
+
+    def _on_line_ended(self, _: LineEnded, now: float) -> list[Command]:
+        """Nothing more is heard, and nobody is left to be sent anything: only the session is told what was cut."""
+        commands = self._advance(now)
+        _, unheard = self._agent.clear(now)
+        if unheard:
+            commands.append(Report(PlaybackInterrupted(cuts=tuple(map(_cut, unheard)), by="end")))
         return commands
 
     def _truncate_item(self, key: ItemKey, heard_ms: int) -> list[Command]:
@@ -480,6 +488,12 @@ class Bridge:
     def _on_mute(self, event: Mute, _now: float) -> list[Command]:
         self._caller.muted = event.muted
         return []
+
+
+def _cut(playout: ItemPlayout) -> ItemCut:
+    return ItemCut(
+        **msgspec.structs.asdict(playout.key), heard_ms=int(playout.heard_ms), audio_ms=int(playout.audio_ms)
+    )
 
 
 _PASSED_ON = (

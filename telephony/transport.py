@@ -33,6 +33,7 @@ from telephony.bridge import (
     EndCall,
     HoldBack,
     Interrupt,
+    LineEnded,
     ModelGone,
     ModelReady,
     ModelSwitched,
@@ -99,7 +100,8 @@ class TwilioTransport:
         self._early: list[TransportEvent] = []  # what happened before the session listened
         self._ready: asyncio.Future[None] | None = None
         self._ended: asyncio.Future[str] = self._loop.create_future()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._rings_at = 0.0  # kept here: what uvloop returns for a moment that is due has no `when()`
         self._arm()
 
     # ---- for the session: RealtimeTransport ------------------------------------------------------------------------
@@ -277,9 +279,10 @@ class TwilioTransport:
         """One timer: set anew only when something must happen sooner than it rings."""
         at = self._bridge.next_deadline
         if self._timer is not None:
-            if at >= self._timer.when() - TIMER_SLACK_S:
+            if at >= self._rings_at - TIMER_SLACK_S:
                 return
             self._timer.cancel()
+        self._rings_at = at
         self._timer = self._loop.call_at(at, self._on_timer)
 
     def _on_timer(self) -> None:
@@ -308,8 +311,10 @@ class TwilioTransport:
 
     def _finish(self, reason: str) -> None:
         """The one end of the call."""
-        if self._ended.done():
+        if self._ended.done() or self._finishing:
             return
+        self._finishing = True
+        self._program(LineEnded())
         self._ended.set_result(reason)
         if self._timer is not None:
             self._timer.cancel()

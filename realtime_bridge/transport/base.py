@@ -65,7 +65,7 @@ class PlaybackInterrupted(_Report, frozen=True, kw_only=True, tag="playback_inte
     """Audio was taken back from the caller. Truncates for `cuts` have been sent to the model already."""
 
     cuts: tuple[ItemCut, ...]
-    by: str  # "speech": the caller spoke; "program": `interrupt()` was called
+    by: str  # "speech": the caller spoke; "program": `interrupt()` was called; "end": the caller hung up (no truncates)
 
 
 class DtmfReceived(_Report, frozen=True, kw_only=True, tag="dtmf_received"):

@@ -17,6 +17,7 @@ from telephony.bridge import (
     EndCall,
     HoldBack,
     Interrupt,
+    LineEnded,
     ModelGone,
     ModelReady,
     ModelSwitched,
@@ -379,6 +380,30 @@ def test_the_server_s_vad_cancels_by_itself_all_but_out_of_band_replies():
 
 
 @pytest.mark.parametrize("kind", ["server_vad", "semantic_vad"])
+def test_an_item_heard_to_its_end_in_that_very_moment_is_not_cut_but_finished():
+    call = Call()
+    call.replies()
+    call.says(500, at=1.0)
+    call.ends()
+    call.forget()
+    call.speech_starts(at=1.5004)
+    assert [r.item_id for r in call.heard(base.PlaybackFinished)] == ["i1"]
+    assert call.heard(base.PlaybackInterrupted) == []
+    assert call.model == []
+
+
+def test_when_the_line_ends_the_session_learns_what_was_not_heard_and_the_model_nothing():
+    call = Call()
+    call.replies()
+    call.says(1000, at=1.0)
+    call.forget()
+    call.feed(LineEnded(), at=1.4)
+    (interrupted,) = call.heard(base.PlaybackInterrupted)
+    assert (interrupted.by, interrupted.cuts[0].heard_ms) == ("end", 400)
+    assert call.phone == []
+    assert call.model == []
+
+
 def test_with_interrupt_response_off_the_agent_speaks_on(kind):
     call = Call(turn_detection={"type": kind, "interrupt_response": False})
     call.replies()
