@@ -420,7 +420,7 @@ class Bridge:
             commands.append(Report(PlaybackInterrupted(cuts=cuts, by=by)))
         return commands
 
-    def _on_line_ended(self, _: LineEnded, now: float) -> list[Command]:
+    def _on_line_ended(self, _event: LineEnded, now: float) -> list[Command]:
         """Nothing more is heard, and nobody is left to be sent anything: only the session is told what was cut."""
         commands = self._advance(now)
         _, unheard = self._agent.clear(now)

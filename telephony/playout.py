@@ -46,6 +46,7 @@ SETTLE_S = 1.0  # spans this old are final: the marks about them are back
 SPANS_KEPT = 4096  # for whoever takes them; the oldest go when nobody does
 SEAM_S = 0.020  # a span that starts this near to the end of the one before follows it without a seam
 TICK_S = 0.001
+ROUNDING = 1e-3  # bytes: 0.4 s are 3,200 bytes, though 1.4 - 1.0 is a little less
 EARLIEST_S = 0.050  # no run plays this much before the clock: its audio had not arrived
 
 
@@ -296,7 +297,7 @@ class PlayoutLedger:
         """How many of all bytes ever sent are over: heard, or thrown away by an earlier clear."""
         heard = self._floor
         for run, starts_at in self._timeline(now):
-            played = int((now - starts_at) * BYTES_PER_S)
+            played = int((now - starts_at) * BYTES_PER_S + ROUNDING)
             if played > 0:
                 heard = max(heard, min(run.wire_start + played, run.wire_end))
         return heard

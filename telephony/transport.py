@@ -100,6 +100,7 @@ class TwilioTransport:
         self._early: list[TransportEvent] = []  # what happened before the session listened
         self._ready: asyncio.Future[None] | None = None
         self._ended: asyncio.Future[str] = self._loop.create_future()
+        self._finishing = False
         self._timer: asyncio.Handle | None = None
         self._rings_at = 0.0  # kept here: what uvloop returns for a moment that is due has no `when()`
         self._arm()

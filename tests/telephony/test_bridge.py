@@ -379,7 +379,6 @@ def test_the_server_s_vad_cancels_by_itself_all_but_out_of_band_replies():
     assert [e["item_id"] for e in call.sent("conversation.item.truncate")] == ["i1"]
 
 
-@pytest.mark.parametrize("kind", ["server_vad", "semantic_vad"])
 def test_an_item_heard_to_its_end_in_that_very_moment_is_not_cut_but_finished():
     call = Call()
     call.replies()
@@ -404,6 +403,7 @@ def test_when_the_line_ends_the_session_learns_what_was_not_heard_and_the_model_
     assert call.model == []
 
 
+@pytest.mark.parametrize("kind", ["server_vad", "semantic_vad"])
 def test_with_interrupt_response_off_the_agent_speaks_on(kind):
     call = Call(turn_detection={"type": kind, "interrupt_response": False})
     call.replies()
