@@ -5,17 +5,15 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
-from typing import cast
 
 from realtime_bridge.agent import Agent
 from telephony.settings import SettingsError
-from telephony.stream import AnswerCall
 
 
-def load_agent(name: str) -> Agent | AnswerCall:
-    """Import `MODULE:NAME`, also from the current directory: an `Agent`, or a function that answers calls by itself.
+def load_agent(name: str) -> Agent:
+    """Import `MODULE:NAME`, also from the current directory.
 
-    Raises SettingsError when there is none; an error inside the module comes through as it is.
+    Raises SettingsError when there is no such agent; an error inside the module comes through as it is.
     """
     module_name, _, attribute = name.partition(":")
     here = str(Path.cwd())
@@ -28,7 +26,7 @@ def load_agent(name: str) -> Agent | AnswerCall:
             raise  # the module is there, and lacks something itself
         raise SettingsError(f"AGENT: no module {e.name!r}, neither installed nor in {here}") from e
     found = getattr(module, attribute, None)
-    if isinstance(found, Agent) or callable(found):
-        return cast("Agent | AnswerCall", found)
+    if isinstance(found, Agent):
+        return found
     agents = ", ".join(f"{module_name}:{key}" for key, value in vars(module).items() if isinstance(value, Agent))
     raise SettingsError(f"AGENT: {name} is no agent" + (f"; there is {agents}" if agents else ""))

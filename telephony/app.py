@@ -98,7 +98,7 @@ def create_app(
         tokens=tokens,
         signature=signature,
         calls_max=settings.max_calls,
-        limits=limits,
+        limits=limits or StreamLimits(call_seconds_max=settings.call_seconds_max),
         clock=clock,
     )
     twilio = TwilioRequests(signature)

@@ -10,9 +10,9 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Coroutine, Iterator
 from types import TracebackType
-from typing import Final, Self, cast
+from typing import Any, Final, Self, cast
 
 import uvicorn
 from fastapi import FastAPI
@@ -37,6 +37,7 @@ class PhoneServer:
         check_exposure(cast("Settings", app.state.settings), host)
         self.media = cast("MediaEndpoint", app.state.media)
         self.url = ""
+        self._app = app
         self._host = host
         self._port = port
         self._server = _Server(
@@ -44,7 +45,7 @@ class PhoneServer:
                 app,
                 http=_Http,
                 ws=media_handoff(self.media),
-                lifespan="on",
+                lifespan="off",  # entered here, so that its errors reach whoever starts the server
                 log_config=None,
                 access_log=False,
                 proxy_headers=False,  # PUBLIC_URL says where the server is; no header may
@@ -55,67 +56,72 @@ class PhoneServer:
             )
         )
         self._task: asyncio.Task[None] | None = None
+        self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        """Listen. Raises TransportError when the address cannot be had."""
-        listener = _listen(self._host, self._port)
-        host, port = listener.getsockname()[:2]
-        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        self._task = asyncio.create_task(self._serve(listener), name="phone server")
-        started = asyncio.create_task(self._server.ready.wait())
-        await asyncio.wait([started, self._task], return_when=asyncio.FIRST_COMPLETED)
-        started.cancel()
-        if self._task.done():
-            self._task.result()
-            raise InternalError("the server ended while it started")
+        """Start the application and listen. Raises TransportError when the address cannot be had, and what the
+        application's start raises."""
+        async with contextlib.AsyncExitStack() as stack:
+            listener = stack.enter_context(_listen(self._host, self._port))
+            await stack.enter_async_context(self._app.router.lifespan_context(self._app))
+            self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name="phone server")
+            stack.push_async_callback(self._stop)
+            started = asyncio.create_task(self._server.ready.wait())
+            await asyncio.wait([started, self._task], return_when=asyncio.FIRST_COMPLETED)
+            started.cancel()
+            if not self._server.ready.is_set():
+                raise InternalError("the server ended while it started") from self._task.exception()
+            host, port = listener.getsockname()[:2]
+            self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            self._stack = stack.pop_all()
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        assert self._task is not None
-        await self.media.close()
-        self._server.stop.set()
-        await self._task
+        await self._stack.aclose()
 
     async def wait_failed(self) -> None:
         """Returns, or raises, only when the server ends by itself."""
         assert self._task is not None
         await asyncio.shield(self._task)
 
-    async def _serve(self, listener: socket.socket) -> None:
-        try:
-            await self._server.serve(sockets=[listener])
-        except SystemExit as e:  # uvicorn's answer to an application that does not start
-            raise InternalError("the application did not start; its error is in the log") from e
-        finally:
-            listener.close()
+    async def _stop(self) -> None:
+        assert self._task is not None
+        await self.media.close()
+        self._server.stop.set()
+        await asyncio.wait([self._task])
 
 
-def run_server(app: FastAPI, *, host: str, port: int, on_ready: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM, on uvloop where there is one. `on_ready` is given the server's URL."""
+def run_until_signalled(main: Coroutine[Any, Any, None]) -> None:
+    """Run a program that leaves by being cancelled, until SIGINT or SIGTERM; on uvloop where there is one.
+
+    The first signal cancels `main`, whose context managers end what they began; another one cuts that short.
+    """
     try:
         import uvloop  # noqa: PLC0415 - not on every platform
     except ImportError:
-        new_loop = asyncio.new_event_loop
+        asyncio.run(_until_signalled(main))
     else:
-        new_loop = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(_serve_until_told_to_stop(app, host, port, on_ready))
+        uvloop.run(_until_signalled(main))
 
 
-async def _serve_until_told_to_stop(app: FastAPI, host: str, port: int, on_ready: Callable[[str], None]) -> None:
+async def _until_signalled(main: Coroutine[Any, Any, None]) -> None:
     loop = asyncio.get_running_loop()
-    told = asyncio.Event()
+    program = loop.create_task(main)
+    signals = []
+
+    def stop(number: int) -> None:
+        signals.append(number)
+        program.cancel()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, told.set)
-    async with PhoneServer(app, host=host, port=port) as server:
-        on_ready(server.url)
-        waits = [asyncio.ensure_future(told.wait()), asyncio.ensure_future(server.wait_failed())]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
-        await asyncio.gather(*waits, return_exceptions=True)  # a failure is raised on leaving the server
+        loop.add_signal_handler(number, stop, number)
+    try:
+        await program
+    except asyncio.CancelledError:
+        if not signals:
+            raise
 
 
 class _Server(uvicorn.Server):

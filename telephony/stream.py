@@ -103,6 +103,7 @@ class StreamLimits:
     start_seconds_max: float = 10.0  # from the upgrade to `start`
     waiting_sockets_max: int = 100  # open sockets that have not sent `start`
     frame_bytes_max: int = 4 * FRAME_BYTES_MAX  # closes the socket; the codec names and survives FRAME_BYTES_MAX
+    call_seconds_max: float | None = None  # from `start`; the last resort, without a word to the caller
     messages_per_second: float = 200.0  # Twilio sends 50
     messages_burst: int = 4096  # what may pile up behind a stalled network
     unsent_bytes_max: int = 8 * 1024 * 1024  # about eight minutes of audio that the phone's network does not take
@@ -299,8 +300,11 @@ class PhoneSocket(WSListener):
         self._call = call
         # The reader lets no second `connected` or `start` pass, so what follows are call messages only.
         self._receive = cast("Callable[[PhoneMessage, bytes], None]", call.on_message)
-        if not self._closing and self._timer is not None:
-            self._timer.cancel()
+        if self._closing or self._timer is None:
+            return
+        self._timer.cancel()
+        if self._limits.call_seconds_max is not None:
+            self._arm(self._limits.call_seconds_max, self._call_overdue)
 
     def _after_end(self, message: PhoneMessage, frame: bytes) -> None:
         pass
@@ -357,6 +361,10 @@ class PhoneSocket(WSListener):
     def _start_overdue(self) -> None:
         log.warning("media socket closed: no `start` within %g s", self._limits.start_seconds_max)
         self.close(CloseCode.POLICY_VIOLATION, "no start message in time")
+
+    def _call_overdue(self) -> None:
+        log.warning("media socket closed: the call has lasted %g s", self._limits.call_seconds_max)
+        self.close(CloseCode.NORMAL_CLOSURE, "the call has lasted as long as it may")
 
     def _arm(self, seconds: float, then: Callable[[], None]) -> None:
         if self._timer is not None:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from fastapi import FastAPI
 
-from realtime_bridge.agent import Agent
-from realtime_bridge.errors import MisuseError
 from telephony.agents import load_agent
 from telephony.app import create_app
 from telephony.logs import configure_logging
-from telephony.server import run_server
+from telephony.server import PhoneServer, run_until_signalled
 from telephony.settings import Settings, load_settings
-from telephony.stream import AnswerCall
 
 
 def serve(
@@ -23,25 +21,19 @@ def serve(
 ) -> None:
     """Answer phone calls: Twilio's webhooks and media streams, on one port.
 
-    The other settings come from the environment and `.env`; see `realtime-bridge settings`. Ctrl-C or SIGTERM ends the
-    calls in order and stops.
+    The other settings come from the environment and `.env`; see `realtime-bridge settings`. Without an agent, the demo
+    agent answers; without OPENAI_API_KEY, on the offline model. Ctrl-C or SIGTERM ends the calls in order and stops;
+    once more stops at once.
 
     Example: realtime-bridge serve --agent my_company.front_desk:agent --port 8080
     """
     settings = load_settings(agent=agent, host=host, port=port)
     configure_logging(settings.log_level, settings.log_format)
-    app = create_app(answer=_answering(settings), settings=settings)
-    run_server(
-        app,
-        host=settings.host,
-        port=settings.port,
-        on_ready=lambda url: typer.echo(f"Listening on {url} (Ctrl-C stops)", err=True),
-    )
+    app = create_app(agent=None if settings.agent is None else load_agent(settings.agent), settings=settings)
+    run_until_signalled(_serve(app, settings))
 
 
-def _answering(settings: Settings) -> AnswerCall:
-    named = None if settings.agent is None else load_agent(settings.agent)
-    if named is None or isinstance(named, Agent):
-        # The seam: a TwilioTransport and a RealtimeSession per call, on the local model without OPENAI_API_KEY.
-        raise MisuseError("AGENT: for now, name a function of (Start, PhoneLine) that answers calls by itself")
-    return named
+async def _serve(app: FastAPI, settings: Settings) -> None:
+    async with PhoneServer(app, host=settings.host, port=settings.port) as server:
+        typer.echo(f"Listening on {server.url} (Ctrl-C stops)", err=True)
+        await server.wait_failed()

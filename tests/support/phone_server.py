@@ -20,7 +20,7 @@ from telephony.stream import StreamLimits
 from telephony.twilio.media_stream import MediaStreamWriter, PhoneSideWriter
 from telephony.twilio.messages import Media, Stop
 
-CALL, STREAM = "CA4567", "MZ0123"
+CALL, STREAM = "CA" + "4" * 32, "MZ" + "0" * 32
 TOKEN = "an auth token"
 PUBLIC_URL = "https://phone.example.com"
 
@@ -97,9 +97,14 @@ async def http(url: str, form: dict | bytes | None = None, headers: dict | None 
     return await asyncio.to_thread(ask)
 
 
-async def token_for(server, call_sid=CALL) -> str:
-    _, twiml = await http(server.url + "/twilio/voice", {"CallSid": call_sid})
+async def token_at(url: str, call_sid: str = CALL) -> str:
+    """Have the webhook answer a call, as Twilio does before it opens the stream."""
+    _, twiml = await http(url + "/twilio/voice", {"CallSid": call_sid})
     return re.search('name="token" value="([^"]+)"', twiml).group(1)
+
+
+async def token_for(server, call_sid=CALL) -> str:
+    return await token_at(server.url, call_sid)
 
 
 def phone(call_sid=CALL) -> PhoneSideWriter:

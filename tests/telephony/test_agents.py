@@ -14,7 +14,7 @@ def module(tmp_path, monkeypatch):
     """A module of a fresh name in the current directory."""
     name = f"agents_of_{tmp_path.name.replace('-', '_')}"
     (tmp_path / f"{name}.py").write_text(
-        "from realtime_bridge.agent import Agent\nfront_desk = Agent(name='Front desk')\nnumber = 5\ndef answer(): pass\n"
+        "from realtime_bridge.agent import Agent\nfront_desk = Agent(name='Front desk')\nnumber = 5\n"
     )
     (tmp_path / f"{name}_broken.py").write_text("import a_module_that_is_not_there\n")
     monkeypatch.chdir(tmp_path)
@@ -26,7 +26,6 @@ def test_an_agent_is_found_in_the_current_directory(module):
     found = load_agent(f"{module}:front_desk")
     assert isinstance(found, Agent)
     assert found.name == "Front desk"
-    assert callable(load_agent(f"{module}:answer"))
 
 
 def test_what_is_no_agent_is_told_with_what_there_is(module):

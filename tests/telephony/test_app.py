@@ -1,6 +1,7 @@
 """The voice webhook and health, over real HTTP."""
 
 import asyncio
+import contextlib
 import re
 import urllib.parse
 from xml.etree import ElementTree as ET
@@ -9,7 +10,7 @@ import pytest
 from support.phone_server import CALL, PUBLIC_URL, TOKEN, both_loops, http, plain, serving
 from twilio.request_validator import RequestValidator
 
-from realtime_bridge.errors import TransportError
+from realtime_bridge.errors import MisuseError, TransportError
 from telephony import server as server_module
 from telephony.app import FORM_BYTES_MAX, create_app
 from telephony.server import PhoneServer
@@ -107,6 +108,31 @@ async def test_an_address_in_use_is_told():
         with pytest.raises(TransportError, match=f"cannot listen on 127.0.0.1, port {port}"):
             async with PhoneServer(create_app(answer=never, settings=plain()), port=port):
                 raise AssertionError
+
+
+@on_loopback
+async def test_what_an_application_raises_at_its_start_reaches_whoever_starts_it():
+    app, ends = create_app(answer=never, settings=plain()), []
+
+    @contextlib.asynccontextmanager
+    async def failing(app):
+        raise MisuseError("no agent")
+        yield
+
+    @contextlib.asynccontextmanager
+    async def working(app):
+        yield
+        ends.append(app)
+
+    app.router.lifespan_context = failing
+    with pytest.raises(MisuseError, match="no agent"):
+        async with PhoneServer(app):
+            raise AssertionError
+    app.router.lifespan_context = working
+    async with PhoneServer(app) as server:
+        assert (await http(server.url + "/healthz"))[0] == 200
+        assert ends == []
+    assert ends == [app]
 
 
 def test_a_server_that_cannot_tell_strangers_does_not_listen_to_them():

@@ -209,6 +209,14 @@ async def test_a_call_is_not_subject_to_the_time_for_start():
 
 
 @both_loops
+async def test_a_call_ends_when_it_has_lasted_as_long_as_it_may():
+    async with serving(call_seconds_max=0.2) as (server, calls), in_call(server) as (socket, writer):
+        await socket.send(writer.media(b"\x7f", 0), text=True)
+        assert await closed_with(socket) == (1000, "the call has lasted as long as it may")
+        await calls.ended.wait()
+
+
+@both_loops
 async def test_a_flood_of_messages_closes_the_socket():
     async with (
         serving(messages_per_second=1, messages_burst=256) as (server, calls),

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import re
 import signal
@@ -10,24 +11,20 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.phone_server import closed_with, http, phone
+from support.phone_server import CALL, closed_with, phone, token_at
+from support.scripted_model import LoudnessVad, ScriptedBrain, ScriptedRecognizer, ToneVoice
 from websockets.asyncio.client import connect
+
+from realtime_bridge.localmodel.parts import Say
+from realtime_bridge.localmodel.server import LocalModelServer
+from telephony.cli import main
+from telephony.settings import Settings
+from telephony.twilio.media_stream import decode_command
+from telephony.twilio.messages import PlayMedia
 
 REPOSITORY = Path(__file__).parents[3]
 PROGRAM = [sys.executable, "-c", "from telephony.cli import main; main()"]
-ECHO = """
-from telephony.twilio.media_stream import MediaStreamWriter
-from telephony.twilio.messages import Media
-
-class Echo:
-    def __init__(self, start, line):
-        self.line, self.writer = line, MediaStreamWriter(start.stream_sid)
-    def on_message(self, message, frame):
-        if isinstance(message, Media):
-            self.line.send(self.writer.media_base64(message.payload))
-    def on_problem(self, problem): pass
-    def on_disconnect(self, reason): pass
-"""
+AGENT = "from realtime_bridge import Agent\nfront_desk = Agent(name='Front desk', instructions='Greet.')\n"
 
 
 def environment(**settings) -> dict:
@@ -42,23 +39,31 @@ def run(*arguments, cwd=None, **settings):
 
 
 @contextlib.asynccontextmanager
-async def served(tmp_path, *arguments, **settings):
-    """`realtime-bridge serve` as a process: (process, its URL)"""
-    (tmp_path / "line.py").write_text(ECHO)
-    process = await asyncio.create_subprocess_exec(
-        *PROGRAM, "serve", "--agent", "line:Echo", "--port", "0", *arguments,
-        env=environment(**settings), cwd=tmp_path, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        async with asyncio.timeout(20):
-            async for line in process.stderr:
-                if found := re.search(rb"Listening on (\S+)", line):
-                    break
-        yield process, found[1].decode()
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+async def served(directory, *arguments, **settings):
+    """`realtime-bridge serve` as a process, its model a scripted one in this process: (process, its URL)"""
+    (directory / "my_company.py").write_text(AGENT)
+    model = LocalModelServer(
+        brain_factory=lambda: ScriptedBrain([Say("Hello, how can I help?")]),
+        recognizer=ScriptedRecognizer(),
+        voice=ToneVoice(),
+        vad_factory=LoudnessVad,
+    )
+    async with model:
+        process = await asyncio.create_subprocess_exec(
+            *PROGRAM, "serve", "--agent", "my_company:front_desk", "--port", "0", *arguments,
+            env=environment(OPENAI_API_KEY="key", OPENAI_BASE_URL=model.base_url, **settings),
+            cwd=directory, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(20):
+                async for line in process.stderr:
+                    if found := re.search(rb"Listening on (\S+)", line):
+                        break
+            yield process, found[1].decode()
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
 
 
 def test_help_shows_the_commands_and_an_example():
@@ -75,34 +80,35 @@ def test_help_imports_nothing_slow():
     loaded = subprocess.run(
         [sys.executable, "-c", program], env=environment(), capture_output=True, text=True, timeout=30, check=True
     ).stdout.split()
-    assert not {"numpy", "openai", "fastapi", "pydantic", "twilio", "uvicorn", "picows", "rich"} & set(loaded)
+    assert not {"numpy", "openai", "fastapi", "pydantic", "twilio", "uvicorn", "picows"} & set(loaded)
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
-def test_a_served_call_flows_and_a_signal_ends_it_in_order(tmp_path, stop):
+def test_a_caller_is_greeted_and_a_signal_ends_the_call_in_order(tmp_path, stop):
     async def scenario():
         async with served(tmp_path, LOG_FORMAT="json", LOG_LEVEL="warning") as (process, url):
             writer = phone()
             async with connect(url.replace("http", "ws", 1) + "/twilio/media") as socket:
-                await socket.send(writer.start({"token": await token_for_url(url)}), text=True)
-                await socket.send(writer.media(b"\x7f" * 160, 0), text=True)
-                assert '"payload":"f39/' in await socket.recv()
+                await socket.send(writer.start({"token": await token_at(url)}), text=True)
+                async with asyncio.timeout(10):
+                    while not isinstance(command := decode_command(await socket.recv()), PlayMedia):
+                        pass
+                assert command.mulaw
                 process.send_signal(stop)
                 assert await closed_with(socket) == (1001, "the server stops")
-            assert await asyncio.wait_for(process.wait(), 10) == 0
+            assert await asyncio.wait_for(process.wait(), 15) == 0
             assert await process.stderr.read() == b""
 
-    async def token_for_url(url):
-        _, twiml = await http(url + "/twilio/voice", {"CallSid": "CA4567"})
-        return re.search('name="token" value="([^"]+)"', twiml).group(1)
-
     asyncio.run(scenario())
+    assert [path.name for path in (tmp_path / "data" / "calls").iterdir()] == [CALL]
 
 
 def test_an_address_in_use_exits_with_1(tmp_path):
     async def scenario():
         async with served(tmp_path) as (_, url):
-            return run("serve", "--agent", "line:Echo", "--port", url.rpartition(":")[2], cwd=tmp_path)
+            port = url.rpartition(":")[2]
+            arguments = ("serve", "--agent", "my_company:front_desk", "--port", port)
+            return await asyncio.to_thread(run, *arguments, cwd=tmp_path, OPENAI_API_KEY="key")
 
     failed = asyncio.run(scenario())
     assert failed.returncode == 1
@@ -113,19 +119,38 @@ def test_an_address_in_use_exits_with_1(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "settings", "said"),
     [
-        (["serve", "--agent", "line:Echo", "--host", "0.0.0.0"], {}, "TWILIO_AUTH_TOKEN"),
+        (["serve", "--agent", "my_company:front_desk", "--host", "0.0.0.0"], {}, "TWILIO_AUTH_TOKEN"),
         (["serve", "--agent", "nowhere:agent"], {}, "no module 'nowhere'"),
         (["serve", "--port", "http"], {}, "--port"),
         (["settings"], {"PORT": "x"}, "PORT: "),
         (["nope"], {}, "nope"),
     ],
 )
-def test_wrong_usage_and_wrong_settings_exit_with_2_and_say_why(tmp_path, arguments, settings, said):
-    (tmp_path / "line.py").write_text(ECHO)
-    failed = run(*arguments, cwd=tmp_path, **settings)
+def test_wrong_usage_and_wrong_settings_exit_with_2_and_say_why(
+    tmp_path, monkeypatch, capsys, arguments, settings, said
+):
+    (tmp_path / "my_company.py").write_text(AGENT)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    said_on = capsys.readouterr()
+    assert (left.value.code, said_on.out) == (2, "")
+    assert said in said_on.err
+
+
+def test_a_wrong_setting_ends_the_process_without_a_traceback():
+    failed = run("settings", PORT="x")
     assert (failed.returncode, failed.stdout) == (2, "")
-    assert said in failed.stderr
-    assert "Traceback" not in failed.stderr
+    assert (
+        failed.stderr
+        == "realtime-bridge: PORT: Input should be a valid integer, unable to parse string as an integer\n"
+    )
 
 
 def test_the_settings_command_prints_the_table():
