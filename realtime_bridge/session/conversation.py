@@ -149,11 +149,13 @@ class Conversation:
 
     def audio_received(self, item_id: str, content_index: int, audio_ms: int) -> None:
         spoken = self._spoken.setdefault((item_id, content_index), Spoken())
-        spoken.audio_ms = max(spoken.audio_ms, audio_ms)
+        if not spoken.stopped:
+            spoken.audio_ms = max(spoken.audio_ms, audio_ms)
 
     def audio_complete(self, item_id: str, content_index: int) -> None:
         """The model has sent all of an item's audio (its transcript is complete before that)."""
-        if (spoken := self._spoken.get((item_id, content_index))) is not None and not spoken.complete:
+        spoken = self._spoken.get((item_id, content_index))
+        if spoken is not None and not spoken.complete and not spoken.stopped:
             spoken.complete = True
             self._lead.learn(spoken)
 
@@ -177,6 +179,17 @@ class Conversation:
             return []
         item = msgspec.structs.replace(item, status="incomplete")
         return self._changed(self._as_heard(item))
+
+    def stopped(self, response_id: str) -> list[SessionEvent]:
+        """A response was interrupted: no more is heard of what was still growing than has come of it by now."""
+        events: list[SessionEvent] = []
+        for (item_id, index), spoken in self._spoken.items():
+            item = self._items.get(item_id)
+            if item is not None and item.response_id == response_id and not spoken.complete:
+                self._cuts.setdefault((item_id, index), spoken.audio_ms)
+                spoken.stopped = True
+                events += self._changed(self._as_heard(msgspec.structs.replace(item, status="incomplete")))
+        return events
 
     def lost(self) -> list[SessionEvent]:
         """The model session is gone: what was still growing ends with the audio that had come, and a call that was not

@@ -39,6 +39,7 @@ class Core:
         self._replies: dict[str, AgentSpec] = {}
         self._dropped: dict[str, None] = {}
         self._silenced: dict[str, None] = {}
+        self._stopped: dict[str, None] = {}
 
     # -- telling --
 
@@ -105,6 +106,15 @@ class Core:
 
     def is_silenced(self, response_id: str) -> bool:
         return response_id in self._silenced
+
+    def interrupted(self) -> None:
+        """The caller or the program stopped the reply in progress; what came of it before is another matter."""
+        if self.responses.active is not None:
+            self.emit(*self.conversation.stopped(self.responses.active))
+            _remember(self._stopped, self.responses.active)
+
+    def was_interrupted(self, response_id: str) -> bool:
+        return response_id in self._stopped
 
     # -- the line --
 

@@ -89,6 +89,7 @@ class GuardDesk:
 
     def _silence(self, run: Run) -> None:
         core = self._core
+        core.interrupted()
         active = core.responses.active == run.response_id
         cancelled = core.responses.cancel() if active else None
         if core.settings.plays_audio:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-_CHARS_PER_S_MAX = 25.0  # fast English speech is about 20 characters a second
+_CHARS_PER_S_MAX = 30.0  # fast English speech is about 20 characters a second
 _LEAD_MS_MAX = 10_000.0
 _WORD = re.compile(r"\s*\S+")
 _WHOLE_WORD_CHARS_MAX = 24  # longer runs have no spaces (Chinese, Thai): they are cut inside
@@ -24,7 +24,8 @@ class Spoken:
 
     pieces: list[tuple[int, str]] = field(default_factory=list)  # (audio_ms before it, words)
     audio_ms: int = 0
-    complete: bool = False  # no more audio and no more words will come
+    complete: bool = False  # all its audio has come
+    stopped: bool = False  # interrupted while it grew: audio that still comes is not heard
 
     @property
     def text(self) -> str:

@@ -161,6 +161,7 @@ class SessionMachine:
     def _interrupt(self) -> None:
         """The program wants silence now."""
         core = self._core
+        core.interrupted()
         response_id = core.responses.cancel()
         if core.settings.plays_audio:
             core.do(Interrupt())

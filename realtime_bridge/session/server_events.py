@@ -160,7 +160,10 @@ class ServerEvents:
         core.latest = None
         self._tools.caller_turn()
         # A transport that plays has reported the barge-in itself, before this event.
-        if core.settings.plays_audio or not core.line.server_interrupts:
+        if not core.line.server_interrupts:
+            return
+        core.interrupted()
+        if core.settings.plays_audio:
             return
         if core.responses.active is not None:
             core.silence(core.responses.active)
@@ -203,8 +206,8 @@ class ServerEvents:
                 self._tools.called(item, response_id)
         core.responses.ended(response_id)
         self._guards.response_ended(response_id)
-        if response.status == "cancelled":
-            self._cancelled(response)
+        if response.status == "cancelled" or core.was_interrupted(response_id):
+            self._cut_off(response)
         if response.status == "failed":
             self._failed(response)
         else:
@@ -217,8 +220,8 @@ class ServerEvents:
                 AgentEnd(agent=agent, response_id=response_id, output=output, status=response.status or "completed")
             )
 
-    def _cancelled(self, response: Response) -> None:
-        """What was written of a cancelled reply, but never came as audio, the caller did not hear."""
+    def _cut_off(self, response: Response) -> None:
+        """What was written of a reply that was cut off, but never came as audio, the caller did not hear."""
         core = self._core
         response_id = response.id or ""
         for item in core.conversation.history:

@@ -171,12 +171,15 @@ class ToolDesk:
     def edit(self, history: tuple[HistoryItem, ...]) -> None:
         """Make the conversation this; calls without an answer stay in it."""
         core = self._core
-        waiting = (core.conversation.of_call(call.call_id) for call in self._calls.open())
         edit = difference(
             core.conversation.history,
             history,
             output_ids=core.conversation.output_ids,
-            keep=frozenset(item.item_id for item in waiting if item is not None),
+            keep=frozenset(
+                item.item_id
+                for item in core.conversation.history
+                if item.type == "function_call" and item.output is None
+            ),
             absent=core.conversation.absent,
             ids=core.ids,
         )

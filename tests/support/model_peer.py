@@ -15,7 +15,7 @@ import msgspec
 
 from realtime_bridge.wire import ContentPart, Item, Response, ResponseStatusDetails, Usage, client, server
 
-WORD_MS = 240
+WORD_MS = 300
 WORDS = "the order is on its way and will be there by noon tomorrow if the weather holds so please stay at home".split()
 
 
@@ -55,7 +55,7 @@ class ModelPeer:
         self.answers: dict[str, int] = {}  # call id -> how often it was answered
         self.audio_ms: dict[str, int] = {}
         self.breaches: list[str] = []
-        self.updates = 0
+        self.begins = 0
         self.turns_to_answer = 0  # the caller's, with no reply begun since
         self.alive = True
         self._hears_speech = False
@@ -80,6 +80,12 @@ class ModelPeer:
             server.InputAudioTranscriptionCompleted(item_id=item_id, content_index=0, transcript=transcript)))
         self._later(self._random.uniform(0.0, 0.4), self._reply_to_caller)
 
+    def idle_timeout(self) -> None:
+        """The caller has been silent for too long: the model speaks up by itself."""
+        if self.active is None and not self._hears_speech:
+            self._say(server.InputAudioBufferTimeoutTriggered(audio_start_ms=0, audio_end_ms=1, item_id="none"))
+            self._begin(None)
+
     def _reply_to_caller(self) -> None:
         if self.active is None and self.turns_to_answer and not self._hears_speech:
             self._begin(None)
@@ -89,7 +95,6 @@ class ModelPeer:
     def receive(self, event: Any) -> None:
         match event:
             case client.SessionUpdate():
-                self.updates += 1
                 self._say(server.SessionUpdated(session=event.session))
             case client.ResponseCreate():
                 self._create(event)
@@ -148,6 +153,7 @@ class ModelPeer:
 
     def _begin(self, metadata: dict[str, str] | None, *, no_tools: bool = False) -> None:
         self.turns_to_answer = 0
+        self.begins += 1
         reply = self.active = Reply(self._new_id("resp"), metadata if self._echoes else None)
         self._say(server.ResponseCreated(response=Response(
             id=reply.response_id, status="in_progress", conversation_id="conv", metadata=reply.metadata)))

@@ -80,6 +80,7 @@ class World:
         self._approved: set[str] = set()
         self._always: set[tuple[str, str]] = set()
         self._told_active: str | None = None
+        self._owed: list[tuple[str, int]] = []  # (what must be answered, replies begun before it)
         self._ended = False
         self._attempt = 1
         self.peers: list[ModelPeer] = []
@@ -88,13 +89,13 @@ class World:
 
     # -- running --
 
-    def run(self, *, wild_s: float = 40.0, calm_s: float = 150.0) -> World:
+    def run(self, *, calm_s: float = 120.0) -> World:
         self._feed(base.ModelConnected(attempt=1))
         self._feed(server.SessionUpdated(session={"audio": {"input": {"turn_detection": {"type": "server_vad"}}}}))
         self._feed(inputs.Started())
         self._later(self.random.uniform(0.5, 3), self._something)
-        until = self.now + wild_s
-        self._advance(until)
+        # Short calls leave the last thing that happened unobscured by what happens next.
+        self._advance(self.now + self.random.choice((3.0, 8.0, 40.0)))
         self.wild = False
         if self.random.random() < 0.15:
             self._hang_up()
@@ -146,6 +147,9 @@ class World:
                 self._send(command.event)
             case commands.Emit():
                 self.emitted.append(command.event)
+                if isinstance(command.event, events.AgentToolEnd) and command.event.tool == "slow":
+                    if command.event.outcome == "ok":
+                        self._owe(f"the result of {command.event.call_id}")
             case commands.CheckCall():
                 needs = command.tool == "refund"
                 self._answer(command.call_id, 0.02, inputs.CallChecked(call_id=command.call_id, needs_approval=needs))
@@ -187,7 +191,8 @@ class World:
 
     def _network(self, action: Callable[[], None], *, up: bool) -> None:
         """In order, each way, with some delay."""
-        at = max(self.now + self.random.uniform(0.001, 0.08), getattr(self, f"_last_{up}", 0.0))
+        delay_s = self.random.choice((0.01, 0.05, 0.3))
+        at = max(self.now + delay_s, getattr(self, f"_last_{up}", 0.0))
         setattr(self, f"_last_{up}", at)
         self._later(at - self.now, action)
 
@@ -201,7 +206,8 @@ class World:
 
         def tools() -> list[str]:
             agent = AGENTS["to_desk" if self.machine.agent == "desk" else "to_billing"]
-            return [t.name for t in agent.tools] + [h.name for h in agent.handoffs] + ["ghost"]
+            names = [t.name for t in agent.tools] + [h.name for h in agent.handoffs] + ["ghost"]
+            return names if self.wild else []
 
         peer = ModelPeer(self.random, say, self._later, new_id, tools, echoes_metadata=self._echoes)
         self.peers.append(peer)
@@ -304,6 +310,7 @@ class World:
         self.random.choice((
             self._caller_talks, self._caller_talks, self._caller_talks, self._decide, self._decide, self._decide,
             self._message, self._interrupt, self._lose_model, self._edit, self._switch, self._late_event,
+            self._idle_timeout,
         ))()
         self._later(self.random.expovariate(0.7), self._something)
 
@@ -338,7 +345,17 @@ class World:
 
     def _message(self) -> None:
         part = ContentPart(type="input_text", text=f"message {self._count}")
-        self._feed(inputs.MessageSent(content=(part,), respond=self.random.random() < 0.7))
+        respond = self.random.random() < 0.7
+        if respond:
+            self._owe(part.text or "")
+        self._feed(inputs.MessageSent(content=(part,), respond=respond))
+
+    def _owe(self, what: str) -> None:
+        self._owed.append((what, sum(peer.begins for peer in self.peers)))
+
+    def _idle_timeout(self) -> None:
+        if self.peer.alive:
+            self.peer.idle_timeout()
 
     def _interrupt(self) -> None:
         self._feed(inputs.InterruptWanted())
@@ -362,6 +379,8 @@ class World:
         if not self._drops or not self.peer.alive or self.random.random() < 0.5:
             return
         self.peer.alive = False
+        if self._told_active is not None and self._told_active not in self._dropped:
+            self._owe(f"{self._told_active}, lost half-way")
         self._told_active = None
         if self._spare is not None:
             self._spare.alive = False
@@ -408,6 +427,9 @@ class World:
         for item in self.machine.history:
             if item.type == "function_call" and item.output is None and item.status == "completed":
                 self._complain(f"call {item.call_id} of {item.name} was never answered")
+        for what, begins in self._owed:
+            if sum(peer.begins for peer in self.peers) <= begins:
+                self._complain(f"no reply to {what}")
         if self.peer.turns_to_answer:
             self._complain("the caller's last turn was never answered")
 
