@@ -1,0 +1,85 @@
+"""Async tests that must leave nothing behind: no task, no socket, no transport, no complaint of the loop's.
+
+The loops complain about what nobody looked at ("Task exception was never retrieved") when it is thrown away, so each test
+ends with a collection of all that came into being during it.
+"""
+
+import asyncio
+import contextlib
+import functools
+import gc
+import inspect
+import os
+import stat
+from pathlib import Path
+
+import pytest
+import uvloop
+
+TEST_S_MAX = 20
+SETTLE_S_MAX = 3.0  # sockets close, and their tasks end, a few turns of the loop after the last event
+
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+def quietly(*loops: str, keeps: tuple[type, ...] = ()):
+    """Run an async test on these loops (default: uvloop, which servers run on), and have it leave nothing behind.
+
+    No instance of `keeps` that came into being may be left either.
+    """
+
+    def decorate(test):
+        signature = inspect.signature(test)
+
+        @pytest.mark.parametrize("loop_name", loops or ("uvloop",))
+        @functools.wraps(test)
+        def run(loop_name, **fixtures):
+            gc.freeze()
+            try:
+                with asyncio.Runner(loop_factory=LOOPS[loop_name]) as runner:
+                    runner.run(_watched(functools.partial(test, **fixtures)))
+                gc.collect()
+                left = [thing for thing in gc.get_objects() if isinstance(thing, keeps)]
+                assert not left, f"still in memory: {left}"
+            finally:
+                gc.unfreeze()
+
+        name = inspect.Parameter("loop_name", inspect.Parameter.KEYWORD_ONLY)
+        run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), name])
+        return run
+
+    return decorate
+
+
+async def _watched(test) -> None:
+    loop = asyncio.get_running_loop()
+    complaints = []
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    tasks, sockets = asyncio.all_tasks(), open_sockets()
+    async with asyncio.timeout(TEST_S_MAX):
+        await test()
+    left = None
+    with contextlib.suppress(TimeoutError):
+        await until(lambda: (asyncio.all_tasks(), open_sockets()) == (tasks, sockets), SETTLE_S_MAX)
+    left = [*(asyncio.all_tasks() - tasks), *(open_sockets() - sockets)]
+    assert not left, f"left behind: {left}"
+    gc.collect()
+    await asyncio.sleep(0)  # complaints are made in the loop
+    assert not complaints, complaints
+
+
+def open_sockets() -> set[int]:
+    """File descriptors of this process that are sockets."""
+    sockets = set()
+    for entry in Path("/dev/fd").iterdir():
+        with contextlib.suppress(OSError):  # the listing's own descriptor is gone by now
+            if stat.S_ISSOCK(os.fstat(int(entry.name)).st_mode):
+                sockets.add(int(entry.name))
+    return sockets
+
+
+async def until(condition, timeout_s: float = 5.0) -> None:
+    """Wait for what tells nobody when it happens. Raises TimeoutError."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():  # noqa: ASYNC110 - as the docstring says
+            await asyncio.sleep(0.002)
