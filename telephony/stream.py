@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,6 +51,9 @@ log = logging.getLogger(__name__)
 
 CallMessage: TypeAlias = Media | Dtmf | Mark | Stop
 
+_SID: Final = re.compile(
+    r"\w{1,64}", re.ASCII
+)  # fit for logs and file names; Twilio's are two letters and 32 hex digits
 CLOSE_REASON_BYTES_MAX: Final = 123  # RFC 6455, section 5.5: a control frame holds 125 bytes, and the code takes two
 RATE_CHECK_FRAMES: Final = 256  # the clock is read once per so many frames
 # picows 2.3 copies a server's frame up to this size into one write. Of a longer one it queues the header by reference and
@@ -174,6 +178,10 @@ class MediaEndpoint:
 
     def admit(self, socket: PhoneSocket, start: Start) -> PhoneCall | None:
         """Judge a `start`; answers the call, or closes the socket and returns None."""
+        if not (_SID.fullmatch(start.call_sid) and _SID.fullmatch(start.stream_sid)):
+            log.warning("media socket refused: a malformed SID")
+            socket.close(CloseCode.POLICY_VIOLATION, "a malformed SID")
+            return None
         verdict = self.tokens.redeem(start.custom_parameters.get("token"), start.call_sid, self.clock())
         if verdict is not TokenVerdict.VALID:
             log.warning("call %s refused: %s", start.call_sid, verdict.value)

@@ -14,16 +14,15 @@ import msgspec
 
 from realtime_bridge.errors import ProtocolError
 
-MESSAGE_CHARS_MAX: Final = 200  # of an error's text: parts of it come from the peer
+MESSAGE_CHARS_MAX: Final = 200  # of an error's text, which goes to logs: parts of it come from the peer
 
 
 class MediaStreamError(ProtocolError):
     """The peer broke the media-stream protocol. `where` is the JSON path of the field, or "" for the whole frame."""
 
     def __init__(self, message: str, *, where: str = "") -> None:
-        if len(message) > MESSAGE_CHARS_MAX:
-            message = message[:MESSAGE_CHARS_MAX] + "…"
-        super().__init__(message, where=where)
+        shown = "".join(c if c.isprintable() else "?" for c in message[:MESSAGE_CHARS_MAX])
+        super().__init__(shown if len(message) <= MESSAGE_CHARS_MAX else shown + "…", where=where)
 
 
 class MalformedMessageError(MediaStreamError):

@@ -179,6 +179,16 @@ async def test_tokens_open_one_stream_of_their_own_call_once():
 
 
 @both_loops
+async def test_sids_that_could_not_be_logged_or_filed_are_refused():
+    async with serving() as (server, calls):
+        for sid in ("CA1\nforged log line", "../../etc/passwd", "C" * 65):
+            async with connect(media_url(server)) as socket:
+                await socket.send(phone(sid).start({"token": "x"}), text=True)
+                assert await closed_with(socket) == (1008, "a malformed SID")
+        assert calls.starts == []
+
+
+@both_loops
 async def test_another_audio_format_is_refused():
     async with serving() as (server, calls), connect(media_url(server)) as socket:
         await socket.send(phone().start().replace(b"x-mulaw", b"x-alaw0"), text=True)

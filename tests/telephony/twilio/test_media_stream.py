@@ -299,6 +299,11 @@ def test_a_phone_writer_refuses_a_negative_time():
         phone_side().media(b"\xff", -1)
 
 
+def test_what_a_peer_wrote_makes_no_second_log_line():
+    with pytest.raises(UnknownMessageError, match=r"Invalid value 'a\?forged'"):
+        MediaStreamReader().receive('{"event":"a\\nforged"}')
+
+
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes_raise_only_typed_errors(frame):
     reader, phone = started()
