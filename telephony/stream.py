@@ -302,6 +302,7 @@ class PhoneSocket(WSListener):
         if isinstance(message, Connected):
             return
         assert isinstance(message, Start), "the reader lets nothing else pass before `start`"
+        self._receive = self._after_end  # also when `admit` raises: picows then closes the socket
         call = self._endpoint.admit(self, message)
         if call is None:
             return
