@@ -321,6 +321,7 @@ class TwilioTransport:
             self._timer.cancel()
         if self._tap is not None:
             self._tap.played(self._bridge.take_played(self._loop.time(), final=True), self._bridge.round_trip_ms)
+            self._tap = None  # what comes from here on, the bridge does not take
         self._line.close(1000, "")
         self._link.close_soon()
         self._tell(TransportClosed(reason=reason))

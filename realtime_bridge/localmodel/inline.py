@@ -77,7 +77,9 @@ class InlineModel:
         delays: Delays | None = None,
         pace: Pace | None = None,
         limits: Limits | None = None,
+        new_id: Callable[[str], str] | None = None,
     ) -> None:
+        """`new_id` makes an id of a prefix (`item`, `resp`, …); by default they are counted."""
         self.closed: Close | None = None
         self._brain = brain
         self._recognizer = recognizer
@@ -86,7 +88,7 @@ class InlineModel:
         self._delays = delays or Delays()
         self._numbers = itertools.count(1)
         self._session = ModelSession(
-            model=model, vad=vad_factory(), new_id=self._new_id, now=now, pace=pace, limits=limits
+            model=model, vad=vad_factory(), new_id=new_id or self._counted, now=now, pace=pace, limits=limits
         )
         self._agenda: list[tuple[float, int, Result | _Deciding]] = []
         self._deeds: dict[str, AsyncIterator[Deed]] = {}
@@ -176,7 +178,7 @@ class InlineModel:
     def _at(self, time: float, what: Result | _Deciding) -> None:
         heapq.heappush(self._agenda, (time, next(self._numbers), what))
 
-    def _new_id(self, prefix: str) -> str:
+    def _counted(self, prefix: str) -> str:
         return f"{prefix}_{next(self._numbers)}"
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from realtime_bridge.errors import InternalError, MisuseError, TransportError
 from realtime_bridge.transport.base import ModelConnected, ModelLost, SpareReady, TransportReport
-from realtime_bridge.transport.model_socket import ModelSocket, OpenModel, close_soon
+from realtime_bridge.transport.model_socket import ModelConnection, OpenModel, close_soon
 from realtime_bridge.transport.spare import SpareModel
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class ModelLink:
         self._open_model = open_model
         self._on_frame = on_frame
         self._report = report
-        self._socket: ModelSocket | None = None
+        self._socket: ModelConnection | None = None
         self._spare: SpareModel | None = None
         self._coming_back: asyncio.Task[None] | None = None
         self._attempts = 0

@@ -37,17 +37,36 @@ CLOSE_S_MAX = 2.0
 _REFUSED_FOR_GOOD = {400, 401, 403, 404, 410}
 
 
+class ModelConnection(Protocol):
+    """An open connection to a model: a `ModelSocket`, or what stands in for one."""
+
+    def listen(self, on_frame: Callable[[bytes], None], on_lost: Callable[[ModelLost], None]) -> None:
+        """Somebody else listens from now on."""
+        ...
+
+    def send(self, frame: bytes) -> None:
+        """Send one text message, without waiting; dropped when the connection is gone."""
+        ...
+
+    async def close(self) -> None:
+        """Say goodbye and close; idempotent, at most a few seconds. No callback comes after this."""
+        ...
+
+
 class OpenModel(Protocol):
-    """Opens a socket to the model; see `ModelSocket.open`. Raises TransportError."""
+    """Opens a connection to the model. Raises TransportError.
+
+    `on_frame` gets each text message whole; `on_lost` is called once, when the connection is gone without `close()`.
+    Both are called on the event loop, never from within `send`, and must return at once.
+    """
 
     def __call__(
         self, *, on_frame: Callable[[bytes], None], on_lost: Callable[[ModelLost], None]
-    ) -> Awaitable[ModelSocket]: ...
+    ) -> Awaitable[ModelConnection]: ...
 
 
 class ModelSocket(WSListener):
-    """An open socket. `on_frame` gets each text message whole; `on_lost` is called once, when the socket is gone without
-    `close()`. Both are called from the socket's own callback and must return at once."""
+    """An open socket, a `ModelConnection`. Its listeners are called as `OpenModel` says, from the socket's own callback."""
 
     def __init__(self, on_frame: Callable[[bytes], None], on_lost: Callable[[ModelLost], None]) -> None:
         self._on_frame = on_frame
@@ -106,7 +125,8 @@ class ModelSocket(WSListener):
             return
         self._transport.send(WSMsgType.TEXT, frame)
         if self._transport.underlying_transport.get_write_buffer_size() > UNSENT_BYTES_MAX:
-            self._lost("the model has stopped reading", None)
+            lost = ModelLost(message="the model has stopped reading")
+            asyncio.get_running_loop().call_soon(self._lost, lost)
             self._transport.disconnect(graceful=False)
 
     async def close(self) -> None:
@@ -143,12 +163,12 @@ class ModelSocket(WSListener):
             log.warning("the model sent a binary message of %d bytes; ignored", frame.payload_size)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:  # noqa: ARG002 - picows' signature
-        self._lost("the model's socket broke", None)
+        self._lost(ModelLost(message="the model's socket broke"))
 
     def _collect(self, transport: WSTransport, frame: WSFrame) -> None:
         self._parts += frame.get_payload_as_memoryview()
         if len(self._parts) > MESSAGE_BYTES_MAX:
-            self._lost(f"the model sent a message of more than {MESSAGE_BYTES_MAX} bytes", None)
+            self._lost(ModelLost(message=f"the model sent a message of more than {MESSAGE_BYTES_MAX} bytes"))
             transport.disconnect(graceful=False)
         elif frame.fin:
             message, self._parts = bytes(self._parts), bytearray()
@@ -158,22 +178,28 @@ class ModelSocket(WSListener):
         code = frame.get_close_code()
         number = code.value if isinstance(code, WSCloseCode) else int(code)  # type: ignore[redundant-expr]  # or an int
         reason = (frame.get_close_message() or b"").decode("utf-8", "replace")
-        self._lost(f"the model closed the socket: {number} {reason}".rstrip(), number)
+        self._lost(closed_by_model(number, reason))
         transport.disconnect()
 
-    def _lost(self, message: str, code: int | None) -> None:
+    def _lost(self, lost: ModelLost) -> None:
         if self._over:
             return
         self._over = True
-        # 1008: policy violation, the way a server says that the key or the request is not acceptable.
-        self._on_lost(ModelLost(message=message, code=code, retryable=code != WSCloseCode.POLICY_VIOLATION.value))
+        self._on_lost(lost)
+
+
+def closed_by_model(code: int, reason: str) -> ModelLost:
+    """What a close frame from the model means."""
+    message = f"the model closed the socket: {code} {reason}".rstrip()
+    # 1008: policy violation, the way a server says that the key or the request is not acceptable.
+    return ModelLost(message=message, code=code, retryable=code != WSCloseCode.POLICY_VIOLATION.value)
 
 
 _closing: set[asyncio.Task[None]] = set()  # asyncio keeps only weak references to tasks
 
 
-def close_soon(socket: ModelSocket) -> None:
-    """Close a socket in the background: the goodbye takes a network round trip that nobody needs to wait for."""
+def close_soon(socket: ModelConnection) -> None:
+    """Close a connection in the background: the goodbye takes a network round trip that nobody needs to wait for."""
     closing = asyncio.get_running_loop().create_task(socket.close())
     _closing.add(closing)
     closing.add_done_callback(_closing.discard)

@@ -12,7 +12,7 @@ from typing import Any
 
 from realtime_bridge.errors import InternalError, ProtocolError, TransportError
 from realtime_bridge.transport.base import ModelLost
-from realtime_bridge.transport.model_socket import ModelSocket, OpenModel, close_soon
+from realtime_bridge.transport.model_socket import ModelConnection, OpenModel, close_soon
 from realtime_bridge.wire import client, decode_server_event, encode, server
 
 log = logging.getLogger(__name__)
@@ -27,12 +27,12 @@ class SpareModel:
         self._open_model = open_model
         self._session = {"type": "realtime", **session_config}
         self._on_ready = on_ready
-        self._socket: ModelSocket | None = None
+        self._socket: ModelConnection | None = None
         self._confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._lost = False
         self._opening = asyncio.get_running_loop().create_task(self._open())
 
-    def take(self, on_frame: Callable[[bytes], None], on_lost: Callable[[ModelLost], None]) -> ModelSocket:
+    def take(self, on_frame: Callable[[bytes], None], on_lost: Callable[[ModelLost], None]) -> ModelConnection:
         """Hand the socket over. Only after `on_ready`."""
         if self._socket is None or not self._confirmed.done():
             raise InternalError("the spare model session is not ready")

@@ -16,12 +16,12 @@ from openai import AsyncOpenAI
 
 from realtime_bridge.agent import Agent
 from realtime_bridge.audio.transcode import AudioKind
-from realtime_bridge.errors import BridgeError
+from realtime_bridge.errors import BridgeError, MisuseError
 from realtime_bridge.realtime import RealtimeSession
 from realtime_bridge.session.events import SessionEnd
 from realtime_bridge.transport.base import ModelLost
 from realtime_bridge.transport.endpoint import realtime_endpoint
-from realtime_bridge.transport.model_socket import ModelSocket
+from realtime_bridge.transport.model_socket import ModelSocket, OpenModel
 from telephony.calls.folder import CallFolder
 from telephony.calls.record import CallRecord
 from telephony.calls.recorder import CallHead, CallRecorder
@@ -41,8 +41,9 @@ class Switchboard:
         self,
         agent: Agent,
         *,
-        openai: AsyncOpenAI,
         model: str,
+        openai: AsyncOpenAI | None = None,
+        open_model: OpenModel | None = None,
         audio: AudioKind = "pcm",
         data_dir: Path | None = None,
         disk: Executor,
@@ -51,14 +52,19 @@ class Switchboard:
         on_record: Callable[[CallRecord], None] | None = None,
         on_item_starts: Callable[[dict[str, int]], None] | None = None,
     ) -> None:
-        """`data_dir` None: calls are not recorded. `disk`: writes the records. `config`: see `RealtimeSession`.
+        """`openai` tells where the model is; or `open_model` connects to it. Raises MisuseError without either.
+
+        `data_dir` None: calls are not recorded. `disk`: writes the records. `config`: see `RealtimeSession`.
 
         `on_session` is given each session before it begins, `on_record` what was written of each recorded call, and
         `on_item_starts` where each item that was heard begins in all audio sent to the phone, in bytes.
         """
+        if openai is None and open_model is None:
+            raise MisuseError("a switchboard needs a model: give `openai` or `open_model`")
         self._agent = agent
-        self._openai = openai
         self._model = model
+        self._openai = openai
+        self._open_model = open_model or self._open_openai
         self._audio = audio
         self._data_dir = data_dir
         self._disk = disk
@@ -116,6 +122,7 @@ class Switchboard:
     def _recorder(self, start: Start) -> CallRecorder | None:
         if self._data_dir is None:
             return None
+        clock = asyncio.get_running_loop().time
         head = CallHead(
             call_sid=start.call_sid,
             stream_sid=start.stream_sid,
@@ -125,16 +132,18 @@ class Switchboard:
             agent=self._agent.name,
             model=self._model,
             audio=self._audio,
+            clock_s=clock(),
         )
         try:
             folder = CallFolder(self._data_dir, start.call_sid)
-            return CallRecorder(head, folder, self._disk, clock=asyncio.get_running_loop().time)
+            return CallRecorder(head, folder, self._disk, clock=clock)
         except (OSError, BridgeError) as e:
             log.error("call %s is not recorded: %s", start.call_sid, e)  # noqa: TRY400 - as above
             return None
 
-    async def _open_model(
+    async def _open_openai(
         self, *, on_frame: Callable[[bytes], None], on_lost: Callable[[ModelLost], None]
     ) -> ModelSocket:
+        assert self._openai is not None
         endpoint = await realtime_endpoint(self._openai, model=self._model)
         return await ModelSocket.open(endpoint, on_frame=on_frame, on_lost=on_lost)

@@ -11,12 +11,13 @@ import hashlib
 import logging
 from collections.abc import Callable
 from concurrent.futures import Executor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Literal
 
 import msgspec
 
+from realtime_bridge.audio.transcode import AudioKind
 from realtime_bridge.session import events
 from realtime_bridge.session.items import HistoryItem
 from realtime_bridge.session.usage import Tokens
@@ -47,7 +48,10 @@ _OUTCOMES: dict[str, Literal["done", "failed", "rejected", "cancelled"]] = {
 
 
 class CallHead(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known when the call begins. Numbers masked, where they shall be."""
+    """What is known when the call begins; the tape's metadata. Numbers masked, where they shall be.
+
+    `clock_s`: what our monotonic clock showed at the tape's time 0. A replay needs it to reckon with the same floats.
+    """
 
     call_sid: str
     stream_sid: str
@@ -56,7 +60,8 @@ class CallHead(msgspec.Struct, frozen=True, kw_only=True):
     to_number: str
     agent: str
     model: str
-    audio: str
+    audio: AudioKind
+    clock_s: float
 
 
 class CallRecorder:
@@ -69,7 +74,7 @@ class CallRecorder:
         self._folder = folder
         self._disk = disk
         self._clock = clock
-        self._began = clock()
+        self._began = head.clock_s
         self._started_at = datetime.now(UTC)
         self._problems: list[str] = []
         self._tape = TapeFile(
@@ -230,7 +235,7 @@ class CallRecorder:
             from_number=self._head.from_number,
             to_number=self._head.to_number,
             started_at=self._started_at,
-            ended_at=datetime.now(UTC),
+            ended_at=self._started_at + timedelta(seconds=self._clock() - self._began),
             duration_ms=self._now_ms(),
             agent=self._head.agent,
             model=self._head.model,

@@ -5,10 +5,13 @@ Also what answers calls when a server is started without an agent.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from realtime_bridge import Agent, ToolContext, tool
 from realtime_bridge.tools import ToolError
+
+SCRIPT = Path(__file__).with_name("dialogue.yaml")  # what the offline model says in these agents' place
 
 CUSTOMERS = {
     "4729": {"name": "Allison Smith", "address": "12 Wren Street", "line": "one business line, eight extensions"},

@@ -1,7 +1,8 @@
 """Simulated phones and callers, for tests, demos and measurements.
 
 `SimulatedPhone` (pure) knows what the caller really heard; `ScriptedCaller` (pure) speaks and listens by a script; `Link`
-is a network; `place_call` rings a running server over a real socket; `speech` holds a recorded human voice.
+is a network. `place_call` rings a running server over a real socket, in real time; `place_virtual_call` calls what would
+answer in that server, in virtual time (`run_virtual`). `speech` holds a recorded human voice.
 """
 
 from telephony.testing.caller import Stream, fetch_stream, place_call
@@ -9,6 +10,8 @@ from telephony.testing.network import Link
 from telephony.testing.phone import Faults, Ids, SimulatedPhone
 from telephony.testing.result import CallResult
 from telephony.testing.script import HangUp, InterruptAfter, Pause, Press, Say, ScriptedCaller, Step, WaitForAgent
+from telephony.testing.virtual_call import place_virtual_call
+from telephony.testing.virtual_time import VirtualTimeLoop, run_virtual
 
 __all__ = [
     "CallResult",
@@ -24,7 +27,10 @@ __all__ = [
     "SimulatedPhone",
     "Step",
     "Stream",
+    "VirtualTimeLoop",
     "WaitForAgent",
     "fetch_stream",
     "place_call",
+    "place_virtual_call",
+    "run_virtual",
 ]

@@ -3,8 +3,8 @@
     stream = await fetch_stream("http://127.0.0.1:8080/twilio/voice", auth_token=token)     # as Twilio answers a call
     result = await place_call(stream, [WaitForAgent(), Say(hello), WaitForAgent(), HangUp()])
 
-The phone is `SimulatedPhone`; here are only its socket and its clock. Frames that were late are made up for, so the
-caller's audio keeps real time.
+The phone and its caller are a `FarEnd`; here are only its socket and its clock. Frames that were late are made up for,
+so the caller's audio keeps real time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import xml.etree.ElementTree as ET
-from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -24,11 +23,11 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
 from realtime_bridge.errors import ProtocolError, TransportError
+from telephony.testing.far_end import FarEnd
 from telephony.testing.network import Link
 from telephony.testing.phone import Ids, SimulatedPhone
 from telephony.testing.result import CallResult, conclude
-from telephony.testing.script import ScriptedCaller, Step
-from telephony.twilio.messages import BinaryFrameError, MediaStreamError
+from telephony.testing.script import Step
 
 WEBHOOK_TIMEOUT_S = 15.0  # as long as Twilio waits for a webhook
 OPEN_TIMEOUT_S = 10.0
@@ -105,38 +104,31 @@ async def place_call(
     except (OSError, InvalidHandshake, InvalidURI) as e:
         raise TransportError(f"the media stream cannot be opened: {e}") from e
     try:
-        call = _Call(socket, phone or SimulatedPhone(), to_server or Link(), to_phone or Link())
-        return await call.run(steps, stream.parameters)
+        now = asyncio.get_running_loop().time()
+        far_end = FarEnd(
+            steps, phone=phone, parameters=stream.parameters, to_server=to_server, to_phone=to_phone, now=now
+        )
+        return await _Call(socket, far_end).run()
     finally:
         await socket.close()
 
 
 class _Call:
-    """One call's loop: hear the server, let the caller act, send what the phone sends, sleep until something is due."""
+    """One call's loop: give the far end what the server sends, send what it sends, sleep until something is due."""
 
-    def __init__(self, socket: ClientConnection, phone: SimulatedPhone, to_server: Link, to_phone: Link) -> None:
+    def __init__(self, socket: ClientConnection, far_end: FarEnd) -> None:
         self._socket = socket
-        self._phone = phone
-        self._to_server = to_server
-        self._to_phone = to_phone
-        self._outgoing: deque[tuple[float, bytes]] = deque()  # (when it reaches the server, frame)
-        self._incoming: deque[tuple[float, str | bytes]] = deque()  # (when it reaches the phone, frame)
+        self._far_end = far_end
         self._came = asyncio.Event()
-        self._problems: list[str] = []
         self._clock = asyncio.get_running_loop().time
 
-    async def run(self, steps: Sequence[Step], parameters: dict[str, str]) -> CallResult:
-        start = self._clock()
-        self._send_later(self._phone.start(start, parameters), start)
-        caller = ScriptedCaller(steps, self._phone)
+    async def run(self) -> CallResult:
         reader = asyncio.create_task(self._read())
         try:
-            while not reader.done() and (self._phone.ended_at is None or self._outgoing):
-                now = self._clock()
-                self._hear(now)
-                caller.advance(now)
-                self._send_later(self._phone.advance(now), now)
-                await self._send_due(now)
+            while not reader.done() and not self._far_end.is_over:
+                for frame in self._far_end.advance(self._clock()):
+                    async with asyncio.timeout(SEND_TIMEOUT_S):
+                        await self._socket.send(frame, text=True)
                 await self._sleep()
         except (ConnectionClosed, TimeoutError):
             pass  # told below
@@ -144,46 +136,22 @@ class _Call:
             reader.cancel()
             with suppress(asyncio.CancelledError, ConnectionClosed):
                 await reader
-        if self._phone.ended_at is None:
-            self._phone.cut_off(self._clock())
-            code = self._socket.close_code
-            caller.give_up(f"the server closed the stream ({code})" if code else "the server stopped reading")
-        return conclude(self._phone, caller, self._problems)
+        code = self._socket.close_code
+        why = f"the server closed the stream ({code})" if code else "the server stopped reading"
+        self._far_end.cut_off(why, self._clock())
+        return conclude(self._far_end.phone, self._far_end.caller, self._far_end.problems)
 
     async def _read(self) -> None:
         async for frame in self._socket:
-            self._incoming.append((self._to_phone.arrival(self._clock()), frame))
+            self._far_end.receive(frame, self._clock())
             self._came.set()
-
-    def _hear(self, now: float) -> None:
-        while self._incoming and self._incoming[0][0] <= now:
-            at, frame = self._incoming.popleft()
-            try:
-                if isinstance(frame, bytes):
-                    raise BinaryFrameError("media streams are text frames only (error 31950)")
-                self._phone.receive(frame, at)
-            except MediaStreamError as e:
-                self._problems.append(str(e))
-
-    def _send_later(self, frames: list[bytes], now: float) -> None:
-        self._outgoing.extend((self._to_server.arrival(now), frame) for frame in frames)
-
-    async def _send_due(self, now: float) -> None:
-        while self._outgoing and self._outgoing[0][0] <= now:
-            async with asyncio.timeout(SEND_TIMEOUT_S):
-                await self._socket.send(self._outgoing.popleft()[1], text=True)
 
     async def _sleep(self) -> None:
         """Until the next frame is due either way, or one comes."""
-        due = [queue[0][0] for queue in (self._outgoing, self._incoming) if queue]
-        if (at := self._phone.next_event_at()) is not None:
-            due.append(at)
         self._came.clear()
-        try:
-            async with asyncio.timeout_at(min(due, default=self._clock())):
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self._far_end.next_event_at() or self._clock()):
                 await self._came.wait()
-        except TimeoutError:
-            return
 
 
 def _signature(url: str, form: dict[str, str], auth_token: str | None) -> dict[str, str]:

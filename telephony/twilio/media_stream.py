@@ -235,16 +235,12 @@ class MediaStreamReader:
             raise self._misplaced(str(wire.__struct_config__.tag))
         if wire.stream_sid != self._stream_sid:
             raise _wrong_stream()
-        if isinstance(wire, _WireStop):
-            if wire.stop.call_sid != self._start.call_sid:
-                raise WrongStreamError("`stop` of another call", where="$.stop.callSid")
-            self._advance(wire.sequence_number)
-            self.state = StreamState.STOPPED
-            return Stop(wire.sequence_number, wire.stream_sid, wire.stop.account_sid, wire.stop.call_sid)
+        if isinstance(wire, _WireStop) and wire.stop.call_sid != self._start.call_sid:
+            raise WrongStreamError("`stop` of another call", where="$.stop.callSid")
         self._advance(wire.sequence_number)
-        if isinstance(wire, _WireDtmf):
-            return Dtmf(wire.sequence_number, wire.stream_sid, wire.dtmf.track, wire.dtmf.digit)
-        return Mark(wire.sequence_number, wire.stream_sid, wire.mark.name)
+        if isinstance(wire, _WireStop):
+            self.state = StreamState.STOPPED
+        return _rare_message(wire)
 
     def _advance(self, sequence: int) -> None:
         """RFC 3550, appendix A.1: repeats, steps back and wild jumps are refused, until two frames in a row agree."""
@@ -265,6 +261,22 @@ class MediaStreamReader:
         return MessageOrderError(f"`{event}` {moment[self.state]}", where="$.event")
 
 
+def decode_message(frame: bytes | str) -> Media | Dtmf | Mark | Stop:
+    """Read what a reader has let pass once; for recordings. Its order is not judged again. Raises MediaStreamError."""
+    try:
+        wire = _phone_decoder.decode(frame)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as e:
+        raise _decode_error(e) from e
+    if isinstance(wire, _WireMedia):
+        body = wire.media
+        return Media(
+            wire.sequence_number, wire.stream_sid, body.track, body.chunk, body.timestamp, *_payload(body.payload)
+        )
+    if isinstance(wire, _WireConnected | _WireStart):
+        raise MessageOrderError("expected what comes after `start`", where="$.event")
+    return _rare_message(wire)
+
+
 def decode_command(frame: bytes | str) -> PhoneCommand:
     """Read what the server sent to the phone; for simulated phones. Raises MediaStreamError."""
     try:
@@ -276,6 +288,16 @@ def decode_command(frame: bytes | str) -> PhoneCommand:
     if isinstance(wire, _WirePlayMark):
         return PlayMark(wire.stream_sid, wire.mark.name)
     return ClearAudio(wire.stream_sid)
+
+
+def _rare_message(wire: _WireDtmf | _WireMark | _WireStop) -> Dtmf | Mark | Stop:
+    match wire:
+        case _WireDtmf():
+            return Dtmf(wire.sequence_number, wire.stream_sid, wire.dtmf.track, wire.dtmf.digit)
+        case _WireMark():
+            return Mark(wire.sequence_number, wire.stream_sid, wire.mark.name)
+        case _WireStop():
+            return Stop(wire.sequence_number, wire.stream_sid, wire.stop.account_sid, wire.stop.call_sid)
 
 
 def _payload(text: str) -> tuple[bytes, bytes]:

@@ -27,8 +27,8 @@ FLOORS = {
     ],
     "telephony": [
         {"settings", "logs", "latency", "limits", "tokens", "playout", "twilio", "demo.agent", "offline"},
-        {"agents", "holdback", "caller_audio", "stream", "testing"},
-        {"agent_audio", "handoff"},
+        {"agents", "holdback", "caller_audio", "stream"},
+        {"agent_audio", "handoff", "testing"},
         {"bridge", "server"},
         {"transport"},
         {"calls"},

@@ -57,6 +57,7 @@ PURE = {
         "limits",
         "playout",
         "testing.ear",
+        "testing.far_end",
         "testing.network",
         "testing.phone",
         "testing.playback",
