@@ -6,12 +6,12 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from realtime_bridge.agent import Agent, Handoff, HistoryFilter, handoff_description, handoff_name, plain_handoff
+from realtime_bridge.agent import Agent, Handoff, HistoryFilter, plain_handoff
 from realtime_bridge.context import ToolContext
 from realtime_bridge.errors import MisuseError
-from realtime_bridge.schema import type_schema
+from realtime_bridge.schema import type_parameters
 from realtime_bridge.tools import ArgumentsError, Enabled
 
 __all__ = ["Handoff", "handoff"]
@@ -37,7 +37,11 @@ def handoff(
 
     Raises MisuseError when `on_handoff` and `input_type` do not go together.
     """
-    adapter = _adapter(agent, on_handoff, input_type)
+    _check(agent, on_handoff, input_type)
+    plain = plain_handoff(agent)
+    adapter, parameters = None, plain.parameters
+    if input_type is not None:
+        adapter, parameters = type_parameters(input_type, owner=f"hand-off to {agent.name}")
 
     async def accept(context: ToolContext[Any], arguments_json: str) -> None:
         arguments: tuple[Any, ...] = (context,)
@@ -51,12 +55,11 @@ def handoff(
             if inspect.isawaitable(result):
                 await result
 
-    plain = plain_handoff(agent)
     return Handoff(
         agent=agent,
-        name=name or handoff_name(agent),
-        description=description if description is not None else handoff_description(agent),
-        parameters=plain.parameters if adapter is None else type_schema(adapter, owner=f"hand-off to {agent.name}"),
+        name=name or plain.name,
+        description=plain.description if description is None else description,
+        parameters=parameters,
         accept=accept,
         filter=filter,
         is_enabled=is_enabled,
@@ -64,13 +67,12 @@ def handoff(
     )
 
 
-def _adapter(agent: Agent, on_handoff: Callable[..., Any] | None, input_type: Any) -> TypeAdapter[Any] | None:
+def _check(agent: Agent, on_handoff: Callable[..., Any] | None, input_type: Any) -> None:
     if on_handoff is None:
         if input_type is not None:
             raise MisuseError(f"hand-off to {agent.name}: an input_type needs an on_handoff that takes it")
-        return None
+        return
     wanted = 1 if input_type is None else 2
     if len(inspect.signature(on_handoff).parameters) != wanted:
         takes = "(context)" if wanted == 1 else "(context, input)"
         raise MisuseError(f"hand-off to {agent.name}: on_handoff must take {takes}")
-    return None if input_type is None else TypeAdapter(input_type)

@@ -15,7 +15,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import docstring_parser
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
-from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError
+from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 from pydantic.fields import FieldInfo
 
 from realtime_bridge.errors import MisuseError
@@ -50,7 +50,9 @@ def describe(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
     if not text:
         return "", {}
     parsed = docstring_parser.parse(text)
-    return parsed.description or "", {p.arg_name.lstrip("*"): p.description for p in parsed.params if p.description}
+    return (parsed.description or "").strip(), {
+        p.arg_name.lstrip("*"): p.description for p in parsed.params if p.description
+    }
 
 
 def function_parameters(
@@ -79,7 +81,7 @@ def function_parameters(
     try:
         model = create_model(f"{name}_arguments", __config__=ConfigDict(extra="forbid"), **fields)
         schema = model.model_json_schema(by_alias=True)
-    except (PydanticSchemaGenerationError, PydanticInvalidForJsonSchema) as e:
+    except (PydanticUserError, PydanticInvalidForJsonSchema) as e:
         raise MisuseError(f"tool {name}: a parameter's type has no JSON schema: {e}") from e
     return Parameters(
         schema=strict_schema(schema, owner=f"tool {name}") if strict else tidy_schema(schema),
@@ -90,9 +92,16 @@ def function_parameters(
     )
 
 
-def type_schema(adapter: TypeAdapter[Any], *, owner: str) -> dict[str, Any]:
-    """The strict schema of a type that must be an object (a model, a dataclass, a TypedDict)."""
-    return strict_schema(adapter.json_schema(), owner=owner)
+def type_parameters(kind: Any, *, owner: str) -> tuple[TypeAdapter[Any], dict[str, Any]]:
+    """(validator, strict schema) of a type that must be an object: a model, a dataclass, a TypedDict.
+
+    Raises MisuseError.
+    """
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(kind)
+        return adapter, strict_schema(adapter.json_schema(), owner=owner)
+    except (PydanticUserError, PydanticInvalidForJsonSchema) as e:
+        raise MisuseError(f"{owner}: its input type has no JSON schema: {e}") from e
 
 
 def strict_schema(schema: Mapping[str, Any], *, owner: str) -> dict[str, Any]:

@@ -153,7 +153,10 @@ class TransportEventSeen(_Event, frozen=True, kw_only=True, tag="transport_event
 
 
 class UsageUpdated(_Event, frozen=True, kw_only=True, tag="usage"):
-    """One response's tokens and the session's. `cost`: US dollars so far, where prices were given."""
+    """One response's tokens (or one transcription's, under its item's id) and the session's so far.
+
+    `cost`: US dollars so far, where prices were given.
+    """
 
     response_id: str
     turn: Tokens

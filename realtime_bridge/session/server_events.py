@@ -19,7 +19,7 @@ from realtime_bridge.session.events import (
 from realtime_bridge.session.guard_desk import GuardDesk
 from realtime_bridge.session.mcp_tools import McpTools
 from realtime_bridge.session.tool_desk import ToolDesk
-from realtime_bridge.session.usage import Tokens, cost, tokens_of
+from realtime_bridge.session.usage import Tokens, cost, tokens_of, transcription_tokens
 from realtime_bridge.transport.base import ItemCut
 from realtime_bridge.wire import Item, Response, client, server
 
@@ -149,6 +149,8 @@ class ServerEvents:
     def _user_transcript(self, event: server.InputAudioTranscriptionCompleted) -> None:
         core = self._core
         core.emit(*core.conversation.transcribed(event.item_id, event.content_index, event.transcript, whole=True))
+        if event.usage is not None:
+            self._add_up(transcription_tokens(event.usage), event.item_id)
 
     def _user_unheard(self, event: server.InputAudioTranscriptionFailed) -> None:
         message = f"what the caller said was not transcribed: {event.error.get('message', event.error)}"
@@ -255,11 +257,13 @@ class ServerEvents:
     def _count(self, response: Response) -> None:
         if response.usage is None:
             return
-        turn = tokens_of(response.usage)
+        self._add_up(tokens_of(response.usage), response.id or "")
+
+    def _add_up(self, turn: Tokens, what: str) -> None:
         self.usage += turn
         price = self._core.settings.price
         spent = None if price is None else cost(self.usage, price)
-        self._core.emit(UsageUpdated(response_id=response.id or "", turn=turn, total=self.usage, cost=spent))
+        self._core.emit(UsageUpdated(response_id=what, turn=turn, total=self.usage, cost=spent))
 
     # -- an assistant's words --
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -12,7 +13,8 @@ _PER = 1_000_000
 
 
 class Tokens(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Token counts. `cached_*` are part of the `*_in` counts, not beside them.
+    """Token counts. `cached_*` are part of the `*_in` counts, not beside them; `transcription_*` (of the caller's words, by
+    a model of its own) are beside all others.
 
     `text_in + audio_in + image_in` may fall short of `total_in` where a server tells no details.
     """
@@ -28,6 +30,9 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cached_image_in: int = 0
     text_out: int = 0
     audio_out: int = 0
+    transcription_in: int = 0
+    transcription_out: int = 0
+    transcribed_s: float = 0.0  # of transcription models that charge by time
 
     @property
     def total(self) -> int:
@@ -48,11 +53,9 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     cached_image_in: float = 0.0
     text_out: float = 0.0
     audio_out: float = 0.0
-
-    @classmethod
-    def of(cls, prices: Mapping[str, float]) -> Price:
-        """From a table of numbers; raises msgspec.ValidationError for an unknown or ill-typed name."""
-        return msgspec.convert(dict(prices), cls)
+    transcription_in: float = 0.0
+    transcription_out: float = 0.0
+    transcribed_minute: float = 0.0  # per minute
 
 
 def tokens_of(usage: Usage) -> Tokens:
@@ -74,6 +77,19 @@ def tokens_of(usage: Usage) -> Tokens:
     )
 
 
+def transcription_tokens(usage: Mapping[str, Any]) -> Tokens:
+    """The usage of `conversation.item.input_audio_transcription.completed`: tokens, or a duration in seconds."""
+    return Tokens(
+        transcription_in=_number(usage.get("input_tokens")),
+        transcription_out=_number(usage.get("output_tokens")),
+        transcribed_s=float(usage["seconds"]) if isinstance(usage.get("seconds"), int | float) else 0.0,
+    )
+
+
+def _number(value: Any) -> int:
+    return value if isinstance(value, int) else 0
+
+
 def cost(tokens: Tokens, price: Price) -> float:
     """US dollars. Cached input is charged at its own price instead of the full one."""
     dollars = 0.0
@@ -81,4 +97,6 @@ def cost(tokens: Tokens, price: Price) -> float:
         cached = getattr(tokens, f"cached_{kind}")
         dollars += (getattr(tokens, kind) - cached) * getattr(price, kind) / _PER
         dollars += cached * getattr(price, f"cached_{kind}") / _PER
-    return dollars + (tokens.text_out * price.text_out + tokens.audio_out * price.audio_out) / _PER
+    for kind in ("text_out", "audio_out", "transcription_in", "transcription_out"):
+        dollars += getattr(tokens, kind) * getattr(price, kind) / _PER
+    return dollars + tokens.transcribed_s / 60 * price.transcribed_minute
