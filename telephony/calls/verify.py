@@ -39,14 +39,12 @@ class Difference:
     replayed: tuple[Output, ...]
 
     def __str__(self) -> str:
-        head = f"at {self.time:.3f} s, to {self.source.name.lower()}: {_shown(self.payload)}"
-        sides = (("the tape has", self.taped), ("the bridge answers", self.replayed))
-        told = [
-            f"  {who} {source.name.lower().replace('_', ' ')}: {_shown(frame)}"
-            for who, outputs in sides
-            for source, frame in outputs or ((Source.TO_PHONE, b"nothing"),)
-        ]
-        return "\n".join((head, *told))
+        lines = [f"at {self.time:.3f} s, from the {self.source.name.lower()}: {_shown(self.payload)}"]
+        for who, outputs in (("the tape has", self.taped), ("the bridge answers", self.replayed)):
+            lines += [f"  {who} {_direction(source)}: {_shown(frame)}" for source, frame in outputs]
+            if not outputs:
+                lines.append(f"  {who} nothing")
+        return "\n".join(lines)
 
 
 def verify_tape(path: Path) -> list[Difference]:
@@ -139,6 +137,10 @@ def _decode(record: TapeRecord) -> BridgeInput | None:
             except msgspec.DecodeError as e:
                 raise ProtocolError(f"an input of the program, at {record.time:.3f} s, is not understood: {e}") from e
             return event
+
+
+def _direction(source: Source) -> str:
+    return "to the phone" if source is Source.TO_PHONE else "to the model"
 
 
 def _shown(frame: bytes) -> str:

@@ -79,9 +79,10 @@ class _Line:
             self._came.clear()
             for frame in self._far_end.advance(self._clock()):
                 self._deliver(frame)
-            with suppress(TimeoutError):
-                async with asyncio.timeout_at(self._far_end.next_event_at()):
-                    await self._came.wait()
+            if (at := self._far_end.next_event_at()) is not None:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(at):
+                        await self._came.wait()
         closed, self._closed = self._closed, "closed"
         if self._call is not None:
             self._call.on_disconnect(closed or f"closed by the phone: {NORMAL_CLOSURE}")

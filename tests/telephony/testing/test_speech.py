@@ -7,6 +7,8 @@ import pytest
 
 from realtime_bridge.audio.g711 import mulaw_to_pcm16
 from realtime_bridge.errors import MisuseError
+from realtime_bridge.localmodel.silero import SileroVad
+from realtime_bridge.localmodel.turns import SpeechStarted, SpeechStopped, TurnDetector, TurnSettings
 from telephony.testing.script import InterruptAfter, Say
 from telephony.testing.speech import CLIPS, LINES, compose, demo_steps, spell
 from telephony.testing.speech.dialogue import CUSTOMER_NUMBER
@@ -74,15 +76,8 @@ def test_the_customer_number_can_be_read_from_what_is_recognised(ears):
 
 
 @pytest.fixture(scope="module")
-def ears():
+def ears(recognizer):
     """Mu-law in, the turns found in it as text: detector, resampler and recogniser of the offline model."""
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("moonshine_voice")
-    from realtime_bridge.localmodel.moonshine import MoonshineRecognizer
-    from realtime_bridge.localmodel.silero import SileroVad
-    from realtime_bridge.localmodel.turns import SpeechStarted, SpeechStopped, TurnDetector, TurnSettings
-
-    recognizer = MoonshineRecognizer()
 
     def hear(mulaw):
         line = b"\xff" * 4000 + mulaw + b"\xff" * 8000

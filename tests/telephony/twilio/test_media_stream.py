@@ -16,6 +16,7 @@ from telephony.twilio.media_stream import (
     PhoneSideWriter,
     StreamState,
     decode_command,
+    decode_message,
 )
 from telephony.twilio.messages import (
     MULAW_8KHZ,
@@ -297,6 +298,19 @@ def test_one_wild_sequence_number_changes_nothing_but_two_in_a_row_are_believed(
 def test_a_phone_writer_refuses_a_negative_time():
     with pytest.raises(MisuseError):
         phone_side().media(b"\xff", -1)
+
+
+def test_a_recorded_message_is_read_as_it_was_in_the_call_wherever_it_stood():
+    reader, phone = started()
+    frames = [phone.media(b"\x12\x34", 20), phone.dtmf("#"), phone.mark("m7"), phone.stop()]
+    heard = [reader.receive(frame) for frame in frames]
+    assert [decode_message(frame) for frame in reversed(frames)] == heard[::-1]
+
+
+@pytest.mark.parametrize("frame", [phone_side().connected(), phone_side().start(), b"{", b'{"event":"media"}'])
+def test_what_is_no_message_of_a_running_call_is_not_read_from_a_recording(frame):
+    with pytest.raises(MediaStreamError):
+        decode_message(frame)
 
 
 def test_what_a_peer_wrote_makes_no_second_log_line():
