@@ -12,6 +12,8 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 
+from websockets.frames import CloseCode
+
 from telephony.stream import AnswerCall, PhoneCall
 from telephony.testing.far_end import FarEnd
 from telephony.testing.network import Link
@@ -20,8 +22,6 @@ from telephony.testing.result import CallResult, conclude
 from telephony.testing.script import Step
 from telephony.twilio.media_stream import MediaStreamReader
 from telephony.twilio.messages import Connected, MediaStreamError, Start
-
-NORMAL_CLOSURE = 1000  # RFC 6455, section 7.4.1
 
 
 async def place_virtual_call(
@@ -37,6 +37,7 @@ async def place_virtual_call(
 
     `parameters`: the TwiML's. `to_server` and `to_phone` add the delays of a network; there are none by default, and
     computing takes no time either. A line that the server closes before the script's end is a `failure` of the result.
+    Cancelled, it breaks the connection off.
     """
     now = asyncio.get_running_loop().time()
     far_end = FarEnd(steps, phone=phone, parameters=parameters, to_server=to_server, to_phone=to_phone, now=now)
@@ -75,18 +76,26 @@ class _Line:
     # --- the far end's side
 
     async def run(self) -> CallResult:
-        while not self._far_end.is_over:
-            self._came.clear()
-            for frame in self._far_end.advance(self._clock()):
-                self._deliver(frame)
-            if (at := self._far_end.next_event_at()) is not None:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout_at(at):
-                        await self._came.wait()
-        closed, self._closed = self._closed, "closed"
-        if self._call is not None:
-            self._call.on_disconnect(closed or f"closed by the phone: {NORMAL_CLOSURE}")
+        ended = "the connection was lost"
+        try:
+            while not self._far_end.is_over:
+                await self._step()
+            ended = self._closed or f"closed by the phone: {CloseCode.NORMAL_CLOSURE.value}"
+        finally:
+            self._closed = ended
+            if self._call is not None:
+                self._call.on_disconnect(ended)
         return conclude(self._far_end.phone, self._far_end.caller, self._far_end.problems)
+
+    async def _step(self) -> None:
+        """What is due now, either way; then wait until something is again."""
+        self._came.clear()
+        for frame in self._far_end.advance(self._clock()):
+            self._deliver(frame)
+        if (at := self._far_end.next_event_at()) is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(at):
+                    await self._came.wait()
 
     def _deliver(self, frame: bytes) -> None:
         if self._closed:

@@ -137,6 +137,18 @@ def test_what_the_phone_cannot_accept_is_a_problem_of_the_result():
     assert result.failure is None
 
 
+def test_a_call_given_up_is_a_connection_lost():
+    desk = Desk()
+
+    async def give_up():
+        async with asyncio.timeout(1):
+            await place_virtual_call(desk.answer, [Pause(60_000), HangUp()])
+
+    with pytest.raises(TimeoutError):
+        run_virtual(give_up())
+    assert desk.told[-1] == (pytest.approx(1.0), "the connection was lost")
+
+
 def test_what_an_answer_raises_reaches_the_caller_of_the_call():
     def answer(start, line):
         raise RuntimeError("no desk")
