@@ -45,9 +45,10 @@ from telephony.playout import ItemKey, ItemPlayout, PlayedSpan, PlayoutLedger
 from telephony.twilio.media_stream import MediaStreamWriter
 from telephony.twilio.messages import Dtmf, Mark, Media, Stop
 
-PROBES_FIRST = 10  # marks at the start of a stream, to know the round trip before the first word
-PROBE_FIRST_S = 0.05
-PROBE_IDLE_S = 1.0
+PROBES_FIRST = 24  # marks at the start of a stream, to know the round trip before the first word
+PROBE_FIRST_S = 0.04
+PROBE_S = 1.0
+PROBE_S_IN_JITTER = 0.25
 REPLIES_MAX = 64
 TRUNCATES_KEPT = 64
 FORMAT_TRIES = 2
@@ -262,12 +263,17 @@ class Bridge:
             commands += self._to_phone(self._agent.let_go(now) + self._agent.refill(now), now)
         if now >= self._probe_at:
             self._probes += 1
-            self._probe_at = now + (PROBE_FIRST_S if self._probes < PROBES_FIRST else PROBE_IDLE_S)
+            self._probe_at = now + self._probe_pause_s()
             if not self._agent.unheard(now):
                 commands += self._to_phone(self._agent.probe(now), now)
         if self._playout_at is not None and now >= self._playout_at:
             commands += self._advance(now)
         return commands
+
+    def _probe_pause_s(self) -> float:
+        if self._probes < PROBES_FIRST:
+            return PROBE_FIRST_S
+        return PROBE_S_IN_JITTER if self._ledger.jitters else PROBE_S
 
     def _advance(self, now: float) -> list[Command]:
         """Report what the caller has begun to hear, and heard to its end."""

@@ -32,12 +32,15 @@ from realtime_bridge.errors import InternalError
 BYTES_PER_MS = 8
 BYTES_PER_S = 8000
 
-# A mark costs two small frames. The first ones of a run tell how late it started, the others watch for gaps and drift.
+# A mark costs two small frames. The first ones of a run tell how late it started, the others watch for gaps and drift:
+# closely on a network that jitters, where each of them is worth less.
 EARLY_MARKS = 5
 EARLY_MARK_BYTES = 40 * BYTES_PER_MS
-MARK_BYTES = 100 * BYTES_PER_MS
+MARK_BYTES = 200 * BYTES_PER_MS
+MARK_BYTES_IN_JITTER = 60 * BYTES_PER_MS
+JITTER_S = 0.004  # what one way of the network strays from its mean, to be said to jitter
 
-ROUND_TRIPS_KEPT = 32  # samples of the round trip, whose middle half is the call's average
+ROUND_TRIPS_KEPT = 96  # samples of the round trip, whose middle half is the call's average
 LATENESS_KEPT = 16  # samples of one run that form its shift
 JUMP_S = 0.045  # a run that is suddenly this much later or earlier is judged by its newest mark alone
 RUN_GAP_S = 0.015  # audio that comes this long after the buffer must have run dry begins a new run
@@ -244,7 +247,8 @@ class PlayoutLedger:
             return name
         run.marks += 1
         self._marks[name] = _Mark(self._wire, run.clock_end, run)
-        self._next_mark_wire = self._wire + (EARLY_MARK_BYTES if run.marks < EARLY_MARKS else MARK_BYTES)
+        step = MARK_BYTES_IN_JITTER if self.jitters else MARK_BYTES
+        self._next_mark_wire = self._wire + (EARLY_MARK_BYTES if run.marks < EARLY_MARKS else step)
         return name
 
     def mark_echoed(self, name: str, now: float) -> bool:
@@ -287,6 +291,11 @@ class PlayoutLedger:
     def round_trip_ms(self) -> float:
         """Average time from the phone to us and back, from marks; 0 before the first."""
         return self._round_trip_s * 1000
+
+    @property
+    def jitters(self) -> bool:
+        """True when the round trip varies enough to blur what is known of the phone."""
+        return self._jitter_s > JITTER_S
 
     @property
     def sent_wire(self) -> int:
