@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 START_S_MAX = 60.0  # the first start on a slow disk reads some 100 MB
 STOP_S_MAX = 5.0
 LINES_KEPT = 20
+OFFLINE_KEY = "offline"  # what its clients bring, whatever LOCAL_MODEL_API_KEY says to other servers
 _LISTENING = "Listening on "
 _PARTS = ("onnxruntime", "hibari", "moonshine_voice", "rapidfuzz", "yaml")
 
@@ -40,7 +41,7 @@ def require_offline_parts() -> None:
 
 @asynccontextmanager
 async def offline_model(script: Path | None = None) -> AsyncIterator[str]:
-    """Runs `realtime-bridge local-model`; gives its base URL, for `AsyncOpenAI(base_url=…)`.
+    """Runs `realtime-bridge local-model`; gives its base URL, for `AsyncOpenAI(base_url=…, api_key=OFFLINE_KEY)`.
 
     Raises MisuseError when its packages are missing, TransportError when it does not start.
     """
@@ -54,7 +55,7 @@ async def offline_model(script: Path | None = None) -> AsyncIterator[str]:
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "LOCAL_MODEL_API_KEY": OFFLINE_KEY, "PYTHONUNBUFFERED": "1"},
     )
     assert process.stderr is not None
     last_lines: deque[str] = deque(maxlen=LINES_KEPT)
@@ -72,7 +73,8 @@ async def offline_model(script: Path | None = None) -> AsyncIterator[str]:
 async def _url(stderr: asyncio.StreamReader, last_lines: deque[str]) -> str:
     try:
         async with asyncio.timeout(START_S_MAX):
-            while line := (await stderr.readline()).decode(errors="replace").rstrip():
+            while raw := await stderr.readline():
+                line = raw.decode(errors="replace").rstrip()
                 last_lines.append(line)
                 if line.startswith(_LISTENING):
                     return line.removeprefix(_LISTENING).split()[0]
@@ -83,7 +85,8 @@ async def _url(stderr: asyncio.StreamReader, last_lines: deque[str]) -> str:
 
 async def _drain(stderr: asyncio.StreamReader, last_lines: deque[str]) -> None:
     """A pipe that nobody reads would stop the process."""
-    while line := (await stderr.readline()).decode(errors="replace").rstrip():
+    while raw := await stderr.readline():
+        line = raw.decode(errors="replace").rstrip()
         last_lines.append(line)
         log.debug("offline model: %s", line)
 

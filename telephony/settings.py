@@ -98,6 +98,14 @@ class Settings(BaseSettings):
         "pcm",
         description="Audio towards the model: pcm (PCM16 at 24 kHz) or pcmu (the phone's own G.711, passed through).",
     )
+    local_llm_base_url: HttpUrl | None = Field(
+        None, description="An OpenAI-compatible chat endpoint that decides what the offline model says, with /v1."
+    )
+    local_llm_model: str | None = Field(None, description="Which of that endpoint's models to ask.")
+    local_llm_api_key: SecretStr | None = Field(None, description="Key for that endpoint, where it wants one.")
+    local_model_api_key: SecretStr | None = Field(
+        None, description="Key that clients of `local-model` must bring. Without one, none is asked for."
+    )
     twilio_account_sid: Annotated[str, _sid("AC", "an account SID")] | None = Field(
         None, description="The Twilio account."
     )
@@ -148,6 +156,8 @@ class Settings(BaseSettings):
     def _pairs(self) -> Settings:
         if (self.twilio_api_key_sid is None) != (self.twilio_api_key_secret is None):
             raise ValueError("TWILIO_API_KEY_SID and TWILIO_API_KEY_SECRET belong together: set both or none")
+        if self.local_llm_base_url is not None and self.local_llm_model is None:
+            raise ValueError("LOCAL_LLM_BASE_URL is set, but LOCAL_LLM_MODEL does not name the model to ask")
         return self
 
 

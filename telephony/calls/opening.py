@@ -6,7 +6,6 @@ Without an OpenAI key the offline model runs beside it, and says so.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,7 +16,7 @@ from openai import AsyncOpenAI
 from realtime_bridge.agent import Agent
 from telephony.calls.answering import Switchboard
 from telephony.demo.agent import front_desk
-from telephony.offline import offline_model
+from telephony.offline import OFFLINE_KEY, offline_model
 from telephony.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -39,9 +38,9 @@ async def open_switchboard(agent: Agent | None, settings: Settings) -> AsyncIter
         else:
             log.warning("OPENAI_API_KEY is not set: the offline model answers")
             # The demo's agents have a script to follow; others are improvised for, or a language model does the talking.
-            script = DEMO_SCRIPT if agent is None and "LOCAL_LLM_BASE_URL" not in os.environ else None
+            script = DEMO_SCRIPT if agent is None and settings.local_llm_base_url is None else None
             url = await stack.enter_async_context(offline_model(script))
-            openai, model = AsyncOpenAI(api_key="offline", base_url=url), OFFLINE_MODEL
+            openai, model = AsyncOpenAI(api_key=OFFLINE_KEY, base_url=url), OFFLINE_MODEL
         stack.push_async_callback(openai.close)
         disk = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="records"))
         switchboard = Switchboard(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +17,7 @@ from realtime_bridge.localmodel.moonshine import MoonshineRecognizer
 from realtime_bridge.localmodel.reply import Pace
 from realtime_bridge.localmodel.server import LocalModelServer
 from telephony.logs import configure_logging
+from telephony.settings import Settings, load_settings
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -31,32 +31,41 @@ def local_model(  # noqa: PLR0917 - Typer calls it by name
         float, typer.Option(min=0.1, max=1000, help="How fast replies are sent, in multiples of real time.")
     ] = Pace().speed,
     api_key: Annotated[
-        str | None, typer.Option(envvar="LOCAL_MODEL_API_KEY", help="Turn away clients that do not bring this key.")
+        str | None, typer.Option(help="Turn away clients that do not bring this key. [LOCAL_MODEL_API_KEY]")
     ] = None,
 ) -> None:
     """Serve the offline model alone: speech recognition, a dialogue, a voice, behind OpenAI's Realtime API.
 
-    Point any client at it with OPENAI_BASE_URL. With LOCAL_LLM_BASE_URL and LOCAL_LLM_MODEL a language model decides
-    what is said; with --script a dialogue script; without either, rules that go by the client's tools and instructions.
-    Ctrl-C or SIGTERM stops.
+    Point any client at it with OPENAI_BASE_URL. With --script a dialogue script decides what is said; with
+    LOCAL_LLM_BASE_URL and LOCAL_LLM_MODEL a language model; without either, rules that go by the client's tools and
+    instructions. Ctrl-C or SIGTERM stops.
 
     Example: realtime-bridge local-model --port 8765 --script bakery.yaml
     """
     configure_logging("INFO", "console")
-    if api_key is None and host not in _LOOPBACK:
+    settings = load_settings(local_model_api_key=api_key)
+    key = settings.local_model_api_key.get_secret_value() if settings.local_model_api_key else None
+    if key is None and host not in _LOOPBACK:
         typer.echo(f"Whoever can reach {host} can use this model: --api-key keeps strangers out", err=True)
-    brains = brain_for(script, LlmSettings.from_environment(os.environ))
+    brains = brain_for(script, _llm(settings) if script is None else None)  # options win over the environment
     server = LocalModelServer(
         brain_factory=brains,
         recognizer=MoonshineRecognizer(),
         voice=HibariVoice(),
         host=host,
         port=port,
-        api_key=api_key,
+        api_key=key,
         pace=Pace(speed=speed),
         limits=Limits(session_seconds=session_seconds),
     )
     asyncio.run(_serve(server, brains))
+
+
+def _llm(settings: Settings) -> LlmSettings | None:
+    if settings.local_llm_base_url is None or settings.local_llm_model is None:
+        return None
+    key = settings.local_llm_api_key
+    return LlmSettings(settings.local_llm_base_url, settings.local_llm_model, key.get_secret_value() if key else "")
 
 
 async def _serve(server: LocalModelServer, brains: BrainFactory) -> None:

@@ -33,6 +33,7 @@ from telephony.calls.folder import CallFolder
 from telephony.calls.record import BargeIn, CallRecord
 from telephony.demo.agent import SCRIPT, front_desk
 from telephony.latency import Latencies
+from telephony.offline import OFFLINE_KEY
 from telephony.server import PhoneServer
 from telephony.settings import Settings
 from telephony.testing.caller import fetch_stream, place_call
@@ -56,7 +57,7 @@ async def ring(
     """
     demo = _DemoCall(settings, on_event)
     with ThreadPoolExecutor(1, thread_name_prefix="records") as disk:
-        switchboard = demo.switchboard(disk, openai=AsyncOpenAI(base_url=model_url, api_key="offline"))
+        switchboard = demo.switchboard(disk, openai=AsyncOpenAI(base_url=model_url, api_key=OFFLINE_KEY))
         app = create_app(answer=switchboard.answer, settings=settings)
         async with PhoneServer(app) as server:
             stream = await fetch_stream(f"{server.url}/twilio/voice", ids=demo.phone.ids)

@@ -72,6 +72,7 @@ def test_values_are_read_as_people_write_them(monkeypatch):
         ("PUBLIC_URL", "https://phone.example.com?a=b", "PUBLIC_URL: .*query"),
         ("TWILIO_ACCOUNT_SID", "AC123", "TWILIO_ACCOUNT_SID: .*console.twilio.com"),
         ("TWILIO_API_KEY_SID", ACCOUNT, "TWILIO_API_KEY_SID: .*SK"),
+        ("LOCAL_LLM_BASE_URL", "localhost:80", "LOCAL_LLM_BASE_URL: expected http"),
         ("AGENT", "my_module", "AGENT: expected MODULE:NAME"),
         ("ALLOWED_COUNTRIES", "US,Germany", "ALLOWED_COUNTRIES: 'GERMANY' .*ISO 3166"),
         ("DATABASE_URL", "mysql://x", "DATABASE_URL: expected sqlite"),
@@ -96,9 +97,23 @@ def test_an_api_key_needs_its_secret(monkeypatch):
         load_settings()
 
 
+def test_a_language_model_is_named_with_its_endpoint(monkeypatch):
+    monkeypatch.setenv("LOCAL_LLM_BASE_URL", "http://localhost:8000/v1")
+    with pytest.raises(SettingsError, match="LOCAL_LLM_MODEL does not name"):
+        load_settings()
+    monkeypatch.setenv("LOCAL_LLM_MODEL", "m")
+    assert load_settings().local_llm_base_url == "http://localhost:8000/v1"
+
+
 def test_secrets_are_nowhere_to_be_read(monkeypatch):
     secret = "hunter2-secret"
-    for name in ("OPENAI_API_KEY", "TWILIO_AUTH_TOKEN", "TWILIO_API_KEY_SECRET"):
+    for name in (
+        "OPENAI_API_KEY",
+        "TWILIO_AUTH_TOKEN",
+        "TWILIO_API_KEY_SECRET",
+        "LOCAL_LLM_API_KEY",
+        "LOCAL_MODEL_API_KEY",
+    ):
         monkeypatch.setenv(name, secret)
     monkeypatch.setenv("DATABASE_URL", f"postgresql://user:{secret}@host/db")
     with pytest.raises(SettingsError) as caught:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import openai
 from openai.types.chat import ChatCompletionChunk
 
-from realtime_bridge.errors import BridgeError, MisuseError, ProtocolError, TransportError
+from realtime_bridge.errors import BridgeError, ProtocolError, TransportError
 from realtime_bridge.localmodel.brains.chat_messages import chat_messages, chat_tools
 from realtime_bridge.localmodel.brains.reading import function_tools
 from realtime_bridge.localmodel.brains.streamed_reply import SentenceCutter, ToolCalls, read_chunk
@@ -48,22 +48,6 @@ class LlmSettings:
     model: str
     api_key: str = field(default="", repr=False)
     timeouts: ChatTimeouts = ChatTimeouts()
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> LlmSettings | None:
-        """From LOCAL_LLM_BASE_URL, LOCAL_LLM_MODEL and LOCAL_LLM_API_KEY; None when the first is not set.
-
-        Raises MisuseError when the first is set and no address, or the second is missing.
-        """
-        base_url = environment.get("LOCAL_LLM_BASE_URL", "").strip()
-        if not base_url:
-            return None
-        if not base_url.startswith(("http://", "https://")):
-            raise MisuseError("LOCAL_LLM_BASE_URL must begin with http:// or https://, as in http://localhost:8080/v1")
-        model = environment.get("LOCAL_LLM_MODEL", "").strip()
-        if not model:
-            raise MisuseError("LOCAL_LLM_BASE_URL is set, but LOCAL_LLM_MODEL does not name the model to ask")
-        return cls(base_url, model, environment.get("LOCAL_LLM_API_KEY", "").strip())
 
 
 def chat_client(settings: LlmSettings) -> openai.AsyncOpenAI:

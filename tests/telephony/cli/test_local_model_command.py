@@ -33,10 +33,10 @@ def run(*arguments, **settings):
 
 
 @contextlib.asynccontextmanager
-async def served(*arguments):
+async def served(*arguments, **settings):
     """The command as a process: (process, base URL)"""
     process = await asyncio.create_subprocess_exec(
-        *PROGRAM, "--port", "0", *arguments, env=environment(), stderr=asyncio.subprocess.PIPE
+        *PROGRAM, "--port", "0", *arguments, env=environment(**settings), stderr=asyncio.subprocess.PIPE
     )
     try:
         async with asyncio.timeout(TIMEOUT):
@@ -50,13 +50,14 @@ async def served(*arguments):
         await process.wait()
 
 
-def test_it_answers_by_its_script_until_it_is_told_to_stop(tmp_path):
+def test_it_answers_by_its_script_until_it_is_told_to_stop_whatever_the_environment_says_of_language_models(tmp_path):
     script = tmp_path / "bakery.yaml"
     script.write_text(SCRIPT)
+    settings = {"LOCAL_MODEL_API_KEY": "secret", "LOCAL_LLM_BASE_URL": "http://localhost:1/v1", "LOCAL_LLM_MODEL": "m"}
 
     async def main():
         async with (
-            served("--script", str(script), "--api-key", "secret") as (process, base_url),
+            served("--script", str(script), **settings) as (process, base_url),
             asyncio.timeout(TIMEOUT),
         ):
             openai = AsyncOpenAI(base_url=base_url, api_key="secret")

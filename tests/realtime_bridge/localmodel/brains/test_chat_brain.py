@@ -308,16 +308,6 @@ def test_forbidden_tools_are_not_even_offered():
     assert chat_tools(turn([], [FIND], tool_choice="none")) == {}
 
 
-def test_settings_come_from_the_environment():
-    environment = {"LOCAL_LLM_BASE_URL": "http://h/v1", "LOCAL_LLM_MODEL": "m", "LOCAL_LLM_API_KEY": "k"}
-    assert LlmSettings.from_environment(environment) == LlmSettings("http://h/v1", "m", "k")
-    assert LlmSettings.from_environment({}) is None
-    with pytest.raises(MisuseError, match="LOCAL_LLM_MODEL"):
-        LlmSettings.from_environment({"LOCAL_LLM_BASE_URL": "http://h/v1"})
-    with pytest.raises(MisuseError, match="must begin with http"):
-        LlmSettings.from_environment({"LOCAL_LLM_BASE_URL": "localhost:80"})
-
-
 def test_the_right_brain_is_chosen(tmp_path):
     script = tmp_path / "script.yaml"
     script.write_text("rules: [{heard: hello, say: hi}]")
