@@ -9,19 +9,17 @@ import logging
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 
 from openai import AsyncOpenAI
 
 from realtime_bridge.agent import Agent
 from telephony.calls.answering import Switchboard
-from telephony.demo.agent import front_desk
+from telephony.demo.agent import SCRIPT, front_desk
 from telephony.offline import OFFLINE_KEY, offline_model
 from telephony.settings import Settings
 
 log = logging.getLogger(__name__)
 
-DEMO_SCRIPT = Path(__file__).parent.parent / "demo" / "dialogue.yaml"
 OFFLINE_MODEL = "local"
 
 
@@ -38,7 +36,7 @@ async def open_switchboard(agent: Agent | None, settings: Settings) -> AsyncIter
         else:
             log.warning("OPENAI_API_KEY is not set: the offline model answers")
             # The demo's agents have a script to follow; others are improvised for, or a language model does the talking.
-            script = DEMO_SCRIPT if agent is None and settings.local_llm_base_url is None else None
+            script = SCRIPT if agent is None and settings.local_llm_base_url is None else None
             url = await stack.enter_async_context(offline_model(script))
             openai, model = AsyncOpenAI(api_key=OFFLINE_KEY, base_url=url), OFFLINE_MODEL
         stack.push_async_callback(openai.close)

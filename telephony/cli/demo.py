@@ -5,21 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from realtime_bridge.session.events import SessionEvent
 from telephony.calls.record import CallRecord
-from telephony.demo.ring import ring
-from telephony.demo.view import LiveTranscript, summary
+from telephony.demo.agent import SCRIPT
+from telephony.demo.ring import ring, ring_fast
+from telephony.demo.view import LiveTranscript, print_summary
 from telephony.logs import configure_logging
 from telephony.offline import offline_model, require_offline_parts
 from telephony.settings import Settings, load_settings
-
-SCRIPT = Path(__file__).parent.parent / "demo" / "dialogue.yaml"
 
 
 def demo(
@@ -42,11 +39,15 @@ def demo(
     require_offline_parts()
     progress = Console(stderr=True, highlight=False)
     transcript = LiveTranscript(progress)
-    result, record = asyncio.run(_call(settings, transcript, progress))
+    if fast:
+        with progress.status("Calling in virtual time …"):
+            result, record = ring_fast(settings=settings, on_event=transcript.event)
+    else:
+        result, record = asyncio.run(_call(settings, transcript, progress))
     if as_json:
         typer.echo(json.dumps(result, indent=2))
     else:
-        Console().print(summary(result, record))
+        print_summary(Console(), result, record)
     if not result["ok"]:
         for failure in result["failures"]:
             progress.print(f"failed: {failure}", style="red", markup=False)
@@ -54,10 +55,12 @@ def demo(
 
 
 async def _call(settings: Settings, transcript: LiveTranscript, progress: Console) -> tuple[dict[str, Any], CallRecord]:
-    def on_event(event: SessionEvent) -> None:
-        transcript.event(event)
-
-    with progress.status("Starting the offline model …"):
+    status = progress.status("Starting the offline model …")
+    status.start()
+    try:
         async with offline_model(SCRIPT) as url:
-            progress.print("The phone rings. (A call of about 45 seconds, in real time)")
-            return await ring(model_url=url, settings=settings, on_event=on_event)
+            status.stop()
+            progress.print("The phone rings: a call of about 45 seconds, in real time.", style="dim")
+            return await ring(model_url=url, settings=settings, on_event=transcript.event)
+    finally:
+        status.stop()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -78,28 +77,34 @@ class LiveTranscript:
             self._console.print(f"{who:>{_WIDTH_OF_NAMES}}  {words.plain}", soft_wrap=True, markup=False)
 
 
-def summary(result: dict[str, Any], record: CallRecord) -> Table:
-    """What the demo came to, for people."""
+def print_summary(console: Console, result: dict[str, Any], record: CallRecord) -> None:
+    """What the demo came to, for people: a table at a terminal, a line each elsewhere."""
+    rows = _rows(result, record)
+    if not console.is_terminal:
+        for label, value in rows:
+            console.print(f"{label}: {value}", soft_wrap=True, markup=False, highlight=False)
+        return
     table = Table(show_header=False, box=None, padding=(0, 2))
-    table.add_column()
+    table.add_column(style="bold")
     table.add_column(overflow="fold")
+    for label, value in rows:
+        table.add_row(label, Text(value))
+    console.print(table)
+
+
+def _rows(result: dict[str, Any], record: CallRecord) -> list[tuple[str, str]]:
+    rows = []
     for barge_in in result["barge_ins"]:
-        true_ms = barge_in["heard_ms_true"]
-        table.add_row(
-            "barge-in", f"truncated at {barge_in['audio_end_ms']} ms; the phone had really played {true_ms:.0f} ms"
-        )
+        heard = f"truncated at {barge_in['audio_end_ms']} ms; the phone had played {barge_in['heard_ms_true']:.0f} ms"
+        rows.append(("barge-in", heard))
     latency = result["latency_ms"]
     for name, label in (
-        ("caller_to_model", "added caller to model"),
-        ("model_to_caller", "added model to caller"),
+        ("caller_to_model", "added, caller to model"),
+        ("model_to_caller", "added, model to caller"),
         ("barge_in_to_clear", "barge-in to clear"),
         ("answer", "caller's last word to agent's first"),
     ):
         if f"{name}_p50" in latency:
-            p50, p99 = latency[f"{name}_p50"], latency[f"{name}_p99"]
-            table.add_row(label, f"{p50:.2f} ms (p50), {p99:.2f} ms (p99)")
-    for problem in record.problems:
-        table.add_row("problem", escape(problem))
-    for name in ("recording", "timeline", "tape"):
-        table.add_row(name, result[name])
-    return table
+            rows.append((label, f"{latency[f'{name}_p50']:.2f} ms (p50), {latency[f'{name}_p99']:.2f} ms (p99)"))
+    rows += [("problem", problem) for problem in record.problems]
+    return rows + [(name, result[name]) for name in ("recording", "timeline", "tape")]
