@@ -325,10 +325,10 @@ class RealtimeSession:
 
     def _put(self, event: Input, done: asyncio.Future[None] | None = None) -> None:
         if self._over:
-            if done is not None and not done.done():
-                done.set_result(None)
+            _set(done)
             return
         if len(self._inbox) >= INBOX_MAX and not isinstance(event, TransportClosed | inputs.CloseWanted):
+            _set(done)
             self._fail(TransportError(f"more than {INBOX_MAX} events wait: the session cannot keep up"))
             return
         self._inbox.append((event, done))
@@ -348,9 +348,10 @@ class RealtimeSession:
             while not self._over:
                 if self._inbox:
                     event, done = self._inbox.popleft()
-                    self._step(event, asyncio.get_running_loop().time())
-                    if done is not None and not done.done():
-                        done.set_result(None)
+                    try:
+                        self._step(event, asyncio.get_running_loop().time())
+                    finally:
+                        _set(done)
                 else:
                     self._arrived.clear()
                     await self._wait()
@@ -453,14 +454,18 @@ class RealtimeSession:
         await self._work.stop()
         await (self._closing or self._close_now("the session has ended"))
         for _, done in self._inbox:
-            if done is not None and not done.done():
-                done.set_result(None)
+            _set(done)
         self._inbox.clear()
         if not self._events or not isinstance(self._events[-1], SessionEnd):
             if isinstance(self._failure, Exception):
                 self._deliver(SessionError(message=str(self._failure), source="session", fatal=True))
             self._deliver(SessionEnd(reason="the session has failed"))
         self._events_arrived.set()
+
+
+def _set(done: asyncio.Future[None] | None) -> None:
+    if done is not None and not done.done():
+        done.set_result(None)
 
 
 def _call_id(request: ApprovalRequest | str) -> str:

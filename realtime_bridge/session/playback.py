@@ -26,7 +26,7 @@ class _Item:
     def heard_ms(self, now: float) -> int:
         if self.reported_ms is not None:
             return min(self.reported_ms, self.audio_ms)
-        return max(0, min(self.audio_ms, int((now - self.starts_at) * 1000)))
+        return max(0, min(self.audio_ms, round((now - self.starts_at) * 1000)))
 
 
 class ProgramPlayback:

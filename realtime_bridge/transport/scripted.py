@@ -115,9 +115,9 @@ class ScriptedTransport:
         self.muted = muted
 
     async def close(self, reason: str = "closed by the program") -> None:
-        if not self.closed:
-            self.feed(TransportClosed(reason=reason))
-            self.closed = True
+        if not self.closed and self._listener is not None:
+            self._listener(TransportClosed(reason=reason))
+        self.closed = True
 
     # -- the test's side --
 
@@ -142,6 +142,19 @@ class ScriptedTransport:
                     event = self.sent[index]
                     if event.__struct_config__.tag == name and when(event):
                         return event
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def wait_for_call(self, name: str, *, timeout_s: float = 5.0) -> tuple[Any, ...]:
+        """The first call of this method in `calls` ("interrupt", "discard", "release", …), when it comes.
+
+        Raises TimeoutError.
+        """
+        async with asyncio.timeout(timeout_s):
+            while True:
+                for call in self.calls:
+                    if call[0] == name:
+                        return call
                 self._changed.clear()
                 await self._changed.wait()
 

@@ -77,5 +77,3 @@ class MachineScript:
     def texts(self) -> list[tuple[str, str]]:
         """(role, words) of the history's messages."""
         return [(item.role or "", item.text) for item in self.machine.history if item.type == "message"]
-
-

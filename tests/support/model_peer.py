@@ -16,7 +16,8 @@ import msgspec
 from realtime_bridge.wire import ContentPart, Item, Response, ResponseStatusDetails, Usage, client, server
 
 WORD_MS = 300
-WORDS = "the order is on its way and will be there by noon tomorrow if the weather holds so please stay at home".split()
+SENTENCE = "the order is on its way and will be there by noon tomorrow if the weather holds so please stay at home"
+WORDS = SENTENCE.split()
 
 
 @dataclass
@@ -73,11 +74,17 @@ class ModelPeer:
         self._hears_speech = False
         self._say(server.InputAudioBufferSpeechStopped(audio_end_ms=1, item_id=item_id))
         self._say(server.InputAudioBufferCommitted(item_id=item_id))
-        item = Item(type="message", id=item_id, role="user", status="completed", content=(ContentPart(type="input_audio"),))
+        item = Item(
+            type="message", id=item_id, role="user", status="completed", content=(ContentPart(type="input_audio"),)
+        )
         self._add(item)
         self.turns_to_answer += 1
-        self._later(self._random.uniform(0.1, 0.9), lambda: self._say(
-            server.InputAudioTranscriptionCompleted(item_id=item_id, content_index=0, transcript=transcript)))
+        self._later(
+            self._random.uniform(0.1, 0.9),
+            lambda: self._say(
+                server.InputAudioTranscriptionCompleted(item_id=item_id, content_index=0, transcript=transcript)
+            ),
+        )
         self._later(self._random.uniform(0.0, 0.4), self._reply_to_caller)
 
     def idle_timeout(self) -> None:
@@ -119,7 +126,9 @@ class ModelPeer:
         if self.active is not None:
             self._error(event, "conversation_already_has_active_response")
             return
-        self._begin((event.response or {}).get("metadata"), no_tools=(event.response or {}).get("tool_choice") == "none")
+        self._begin(
+            (event.response or {}).get("metadata"), no_tools=(event.response or {}).get("tool_choice") == "none"
+        )
 
     def _cancel_wanted(self, event: client.ResponseCancel) -> None:
         if self.active is None or event.response_id not in (None, self.active.response_id):
@@ -147,7 +156,9 @@ class ModelPeer:
         if event.item_id not in self.items:
             self._error(event, "item_truncate_invalid_item_id")
         elif event.audio_end_ms > self.audio_ms.get(event.item_id, 0):
-            self.breaches.append(f"{event.item_id} truncated at {event.audio_end_ms} of {self.audio_ms.get(event.item_id)}")
+            self.breaches.append(
+                f"{event.item_id} truncated at {event.audio_end_ms} of {self.audio_ms.get(event.item_id)}"
+            )
 
     # -- replies --
 
@@ -155,8 +166,13 @@ class ModelPeer:
         self.turns_to_answer = 0
         self.begins += 1
         reply = self.active = Reply(self._new_id("resp"), metadata if self._echoes else None)
-        self._say(server.ResponseCreated(response=Response(
-            id=reply.response_id, status="in_progress", conversation_id="conv", metadata=reply.metadata)))
+        self._say(
+            server.ResponseCreated(
+                response=Response(
+                    id=reply.response_id, status="in_progress", conversation_id="conv", metadata=reply.metadata
+                )
+            )
+        )
         steps: list[Callable[[], None]] = []
         if self._random.random() < 0.85:
             steps += self._speech(reply)
@@ -197,8 +213,13 @@ class ModelPeer:
 
         def finish() -> None:
             text = reply.spoken[item_id]
-            item = Item(type="message", id=item_id, role="assistant", status="completed",
-                        content=(ContentPart(type="output_audio", transcript=text),))
+            item = Item(
+                type="message",
+                id=item_id,
+                role="assistant",
+                status="completed",
+                content=(ContentPart(type="output_audio", transcript=text),),
+            )
             reply.output[-1] = item
             self._say(server.ResponseOutputAudioTranscriptDone(transcript=text, **part))
             self._say(server.ResponseOutputAudioDone(**part))
@@ -209,8 +230,14 @@ class ModelPeer:
 
     def _call(self, reply: Reply, name: str) -> Callable[[], None]:
         def step() -> None:
-            item = Item(type="function_call", id=self._new_id("item"), call_id=self._new_id("call"), name=name,
-                        arguments=f'{{"n":{self._random.randint(0, 9)}}}', status="completed")
+            item = Item(
+                type="function_call",
+                id=self._new_id("item"),
+                call_id=self._new_id("call"),
+                name=name,
+                arguments=f'{{"n":{self._random.randint(0, 9)}}}',
+                status="completed",
+            )
             self.calls.add(item.call_id or "")
             where: dict[str, Any] = {"response_id": reply.response_id, "output_index": len(reply.output)}
             reply.output.append(item)
@@ -238,9 +265,15 @@ class ModelPeer:
         if self.active is reply:
             self.active = None
         details = None if reason is None else ResponseStatusDetails(type="cancelled", reason=reason)
-        response = Response(id=reply.response_id, status=status, status_details=details, conversation_id="conv",
-                            metadata=reply.metadata, output=tuple(reply.output),
-                            usage=Usage(total_tokens=3, input_tokens=2, output_tokens=1))
+        response = Response(
+            id=reply.response_id,
+            status=status,
+            status_details=details,
+            conversation_id="conv",
+            metadata=reply.metadata,
+            output=tuple(reply.output),
+            usage=Usage(total_tokens=3, input_tokens=2, output_tokens=1),
+        )
         self._say(server.ResponseDone(response=response))
         if self.turns_to_answer:
             self._later(0.1, self._reply_to_caller)

@@ -49,20 +49,31 @@ class Playing:
 
 
 class World:
-    def __init__(self, seed: int, *, guarded: bool = False, echoes_metadata: bool = True, drops: bool = True) -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        guarded: bool = False,
+        echoes_metadata: bool = True,
+        plays_audio: bool = True,
+    ) -> None:
         self.random = Random(seed)
         self.now = 100.0
         self.wild = True  # while the caller, the program and the network act
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
         self._echoes = echoes_metadata
-        self._drops = drops
+        self._plays_audio = plays_audio
         desk = DESK if not guarded else _guarded(DESK)
         approvals = ApprovalSettings(timeout_s=self.random.choice((None, 4.0, 20.0)), filler="I am asking")
         if approvals.timeout_s is None:
             approvals = ApprovalSettings(timeout_s=30.0)
         settings = SessionSettings(
-            approvals=approvals, greeting="hello", every_chars=30, rotate_after_s=self.random.choice((None, 15.0))
+            approvals=approvals,
+            greeting="hello",
+            every_chars=30,
+            rotate_after_s=self.random.choice((None, 15.0)),
+            plays_audio=plays_audio,
         )
         self.opening = Opening(agent=desk, settings=settings)
         self.machine = SessionMachine(desk, settings)
@@ -73,6 +84,7 @@ class World:
         self.complaints: list[str] = []
         self._caller_speaks = False
         self._playing: dict[str, Playing] = {}
+        self._received: dict[str, int] = {}  # where the program plays
         self._dropped: set[str] = set()
         self.heard: dict[str, int] = {}  # item -> ms the phone played, once it is done with it
         self._pending: set[str] = set()  # calls at work
@@ -147,9 +159,7 @@ class World:
                 self._send(command.event)
             case commands.Emit():
                 self.emitted.append(command.event)
-                if isinstance(command.event, events.AgentToolEnd) and command.event.tool == "slow":
-                    if command.event.outcome == "ok":
-                        self._owe(f"the result of {command.event.call_id}")
+                self._owe_results(command.event)
             case commands.CheckCall():
                 needs = command.tool == "refund"
                 self._answer(command.call_id, 0.02, inputs.CallChecked(call_id=command.call_id, needs_approval=needs))
@@ -166,6 +176,8 @@ class World:
                 verdict = inputs.GuardrailVerdict(run_id=command.run_id, tripped=tripped)
                 self._later(self.random.uniform(0.01, 0.6), lambda: self._feed(verdict))
             case commands.Interrupt():
+                if not self._plays_audio:
+                    self._complain("a transport that does not play was told to interrupt")
                 self._cut_off("program")
                 if self.peer.active is not None:
                     self._network(lambda: self.peer.receive(client.ResponseCancel()), up=True)
@@ -236,6 +248,13 @@ class World:
     def _play(self, event: server.ResponseOutputAudioDelta) -> None:
         if event.response_id in self._dropped:
             return
+        if not self._plays_audio:
+            audio_ms = self._received[event.item_id] = self._received.get(event.item_id, 0) + WORD_MS
+            received = base.AudioReceived(
+                response_id=event.response_id, item_id=event.item_id, content_index=0, audio_ms=audio_ms
+            )
+            self._feed(received)
+            return
         item = self._playing.get(event.item_id)
         if item is None:
             free = max((p.starts_at + p.audio_ms / 1000 for p in self._playing.values()), default=self.now)
@@ -243,8 +262,11 @@ class World:
             self._later(item.starts_at - self.now, lambda: self._begun(event.item_id, item))
         item.audio_ms += WORD_MS
         self._later(item.starts_at + item.audio_ms / 1000 - self.now + 0.5, lambda: self._played(event.item_id, item))
-        self._feed(base.AudioReceived(
-            response_id=event.response_id, item_id=event.item_id, content_index=0, audio_ms=item.audio_ms))
+        self._feed(
+            base.AudioReceived(
+                response_id=event.response_id, item_id=event.item_id, content_index=0, audio_ms=item.audio_ms
+            )
+        )
 
     def _begun(self, item_id: str, item: Playing) -> None:
         if self._playing.get(item_id) is item and not self._ended:
@@ -257,10 +279,15 @@ class World:
             return  # more of it may come; `_from_model` of the next delta looks again
         del self._playing[item_id]
         self.heard[item_id] = item.audio_ms
-        self._feed(base.PlaybackFinished(
-            response_id=item.response_id, item_id=item_id, content_index=0, audio_ms=item.audio_ms))
+        self._feed(
+            base.PlaybackFinished(
+                response_id=item.response_id, item_id=item_id, content_index=0, audio_ms=item.audio_ms
+            )
+        )
 
     def _cut_off(self, by: str) -> None:
+        if not self._plays_audio:
+            return  # the session reckons, and drops
         if self._told_active is not None:
             self._dropped.add(self._told_active)
         cuts = []
@@ -269,14 +296,24 @@ class World:
             heard = item.heard_ms(self.now)
             self.heard[item_id] = heard
             if heard < item.audio_ms:
-                cuts.append(ItemCut(response_id=item.response_id, item_id=item_id, content_index=0, heard_ms=heard,
-                                    audio_ms=item.audio_ms))
+                cuts.append(
+                    ItemCut(
+                        response_id=item.response_id,
+                        item_id=item_id,
+                        content_index=0,
+                        heard_ms=heard,
+                        audio_ms=item.audio_ms,
+                    )
+                )
                 if item_id in self.peer.audio_ms:
                     truncate = client.ConversationItemTruncate(item_id=item_id, content_index=0, audio_end_ms=heard)
                     self._network(lambda t=truncate, p=self.peer: p.receive(t), up=True)
             else:
-                self._feed(base.PlaybackFinished(
-                    response_id=item.response_id, item_id=item_id, content_index=0, audio_ms=item.audio_ms))
+                self._feed(
+                    base.PlaybackFinished(
+                        response_id=item.response_id, item_id=item_id, content_index=0, audio_ms=item.audio_ms
+                    )
+                )
         if cuts:
             self._feed(base.PlaybackInterrupted(cuts=tuple(cuts), by=by))
 
@@ -286,9 +323,9 @@ class World:
         self._ran[command.call_id] = self._ran.get(command.call_id, 0) + 1
         if self._ran[command.call_id] > 1:
             self._complain(f"{command.call_id} ran twice")
-        if command.tool == "refund" and command.call_id not in self._approved:
-            if (command.agent, command.tool) not in self._always:
-                self._complain(f"{command.call_id} ran without approval")
+        allowed = command.call_id in self._approved or (command.agent, command.tool) in self._always
+        if command.tool == "refund" and not allowed:
+            self._complain(f"{command.call_id} ran without approval")
         result = inputs.ToolFinished(call_id=command.call_id, output="done")
         self._answer(command.call_id, self.random.choice((0.0, 0.1, 1.0, 5.0, 20.0)), result)
 
@@ -307,11 +344,23 @@ class World:
     def _something(self) -> None:
         if not self.wild or self._ended:
             return
-        self.random.choice((
-            self._caller_talks, self._caller_talks, self._caller_talks, self._decide, self._decide, self._decide,
-            self._message, self._interrupt, self._lose_model, self._edit, self._switch, self._late_event,
-            self._idle_timeout,
-        ))()
+        self.random.choice(
+            (
+                self._caller_talks,
+                self._caller_talks,
+                self._caller_talks,
+                self._decide,
+                self._decide,
+                self._decide,
+                self._message,
+                self._interrupt,
+                self._lose_model,
+                self._edit,
+                self._switch,
+                self._late_event,
+                self._idle_timeout,
+            )
+        )()
         self._later(self.random.expovariate(0.7), self._something)
 
     def _caller_talks(self) -> None:
@@ -350,6 +399,11 @@ class World:
             self._owe(part.text or "")
         self._feed(inputs.MessageSent(content=(part,), respond=respond))
 
+    def _owe_results(self, event: events.SessionEvent) -> None:
+        """The results of this tool are always spoken of, sooner or later."""
+        if isinstance(event, events.AgentToolEnd) and (event.tool, event.outcome) == ("slow", "ok"):
+            self._owe(f"the result of {event.call_id}")
+
     def _owe(self, what: str) -> None:
         self._owed.append((what, sum(peer.begins for peer in self.peers)))
 
@@ -376,7 +430,7 @@ class World:
             self._feed(self.random.choice(old))
 
     def _lose_model(self) -> None:
-        if not self._drops or not self.peer.alive or self.random.random() < 0.5:
+        if not self.peer.alive or self.random.random() < 0.5:
             return
         self.peer.alive = False
         if self._told_active is not None and self._told_active not in self._dropped:
@@ -447,5 +501,11 @@ class World:
 
 
 def _guarded(agent: AgentSpec) -> AgentSpec:
-    return AgentSpec(name=agent.name, instructions=agent.instructions, tools=agent.tools, handoffs=agent.handoffs,
-                     voice=agent.voice, guarded=True)
+    return AgentSpec(
+        name=agent.name,
+        instructions=agent.instructions,
+        tools=agent.tools,
+        handoffs=agent.handoffs,
+        voice=agent.voice,
+        guarded=True,
+    )
