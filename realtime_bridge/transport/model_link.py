@@ -11,6 +11,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from realtime_bridge.errors import InternalError, MisuseError, TransportError
@@ -20,24 +21,40 @@ from realtime_bridge.transport.spare import SpareModel
 
 log = logging.getLogger(__name__)
 
-PAUSE_S_FIRST = 0.2
-PAUSE_S_MAX = 5.0
-GIVE_UP_S = 30.0
+
+@dataclass(frozen=True, slots=True)
+class LinkLimits:
+    """A model that was lost is tried again at once, then after pauses that double."""
+
+    pause_s_first: float = 0.2
+    pause_s_max: float = 5.0
+    give_up_s: float = 30.0  # of trouble
+    steady_s: float = 10.0  # a connection that held for so long was the end of the trouble
+    spare_ready_s_max: float = 15.0  # for a spare session to be open and confirmed
 
 
 class ModelLink:
     """`on_frame` gets the frames of the current socket, `report` ModelConnected, ModelLost and SpareReady."""
 
     def __init__(
-        self, open_model: OpenModel, *, on_frame: Callable[[bytes], None], report: Callable[[TransportReport], None]
+        self,
+        open_model: OpenModel,
+        *,
+        on_frame: Callable[[bytes], None],
+        report: Callable[[TransportReport], None],
+        limits: LinkLimits | None = None,
     ) -> None:
         self._open_model = open_model
         self._on_frame = on_frame
         self._report = report
+        self._limits = limits or LinkLimits()
         self._socket: ModelConnection | None = None
         self._spare: SpareModel | None = None
         self._coming_back: asyncio.Task[None] | None = None
         self._attempts = 0
+        self._up_since = 0.0
+        self._trouble_since: float | None = None
+        self._pause_s = 0.0  # before the next attempt
         self._closed = False
 
     @property
@@ -48,13 +65,7 @@ class ModelLink:
         """The first socket. Raises TransportError; nothing is tried again here."""
         if self._attempts:
             raise MisuseError("this transport was connected before; make a new one")
-        self._attempts = 1
-        socket = await self._open_model(on_frame=self._on_frame, on_lost=self._on_lost)
-        if self._closed:
-            await socket.close()
-            raise TransportError("closed while the model was being reached", retryable=False)
-        self._socket = socket
-        self._report(ModelConnected(attempt=1))
+        await self._connect()
 
     def send(self, frame: bytes) -> None:
         """Dropped while there is no socket."""
@@ -68,62 +79,105 @@ class ModelLink:
         if self._spare is not None:
             self._spare.give_up()
         self._spare = SpareModel(
-            self._open_model, session_config, on_ready=lambda: None if self._closed else self._report(SpareReady())
+            self._open_model,
+            session_config,
+            on_ready=lambda: None if self._closed else self._report(SpareReady()),
+            ready_s_max=self._limits.spare_ready_s_max,
         )
 
-    def switch(self) -> None:
-        """The spare becomes the socket. Raises InternalError when none is ready."""
+    def switch(self) -> bool:
+        """The spare becomes the socket. False: the current one was lost a moment ago, and another is on its way already.
+
+        Raises InternalError when no spare is ready.
+        """
         spare, self._spare = self._spare, None
         if spare is None:
             raise InternalError("there is no spare model session to switch to")
-        old, self._socket = self._socket, spare.take(self._on_frame, self._on_lost)
+        old = self._socket
+        if old is None:
+            spare.give_up()
+            return False
+        self._socket = spare.take(self._on_frame, self._on_lost)
+        self._up_since = asyncio.get_running_loop().time()
         self._attempts += 1
-        if old is not None:
-            close_soon(old)
+        close_soon(old)
+        return True
+
+    def drop(self, lost: ModelLost) -> None:
+        """The session on this socket is of no use: leave it, and come back to another one if `lost` is retryable."""
+        socket, self._socket = self._socket, None
+        if socket is not None:
+            close_soon(socket)
+            self._on_lost(lost)
 
     def close_soon(self) -> None:
         """Close whatever is open, without waiting; idempotent. Nothing is reported from here on."""
-        self._closed = True
-        if self._coming_back is not None:
-            self._coming_back.cancel()
-        if self._spare is not None:
-            self._spare.give_up()
         socket, self._socket = self._socket, None
+        self._stop()
         if socket is not None:
             close_soon(socket)
 
     async def close(self) -> None:
         """The same, waiting for the goodbye, at most a few seconds."""
         socket, self._socket = self._socket, None
-        self.close_soon()
+        self._stop()
         if socket is not None:
             await socket.close()
+
+    def _stop(self) -> None:
+        self._closed = True
+        if self._coming_back is not None:
+            self._coming_back.cancel()
+        if self._spare is not None:
+            self._spare.give_up()
+
+    async def _connect(self) -> None:
+        """Raises TransportError, also for a socket that is lost as soon as it is open."""
+        self._attempts += 1
+        frames: list[bytes] = []
+        losses: list[ModelLost] = []
+        socket = await self._open_model(on_frame=frames.append, on_lost=losses.append)
+        if losses:
+            raise TransportError(losses[0].message, code=losses[0].code, retryable=losses[0].retryable)
+        if self._closed:
+            close_soon(socket)
+            raise TransportError("closed while the model was being reached", retryable=False)
+        socket.listen(self._on_frame, self._on_lost)
+        self._socket = socket
+        self._up_since = asyncio.get_running_loop().time()
+        self._report(ModelConnected(attempt=self._attempts))
+        for frame in frames:
+            if self._socket is socket:
+                self._on_frame(frame)
 
     def _on_lost(self, lost: ModelLost) -> None:
         if self._closed:
             return
+        log.warning("the model is lost: %s", lost.message)
         self._socket = None
+        now = asyncio.get_running_loop().time()
+        if self._trouble_since is None or now - self._up_since >= self._limits.steady_s:
+            self._trouble_since, self._pause_s = now, 0.0
         self._report(lost)
         if lost.retryable and not self._closed:
-            self._coming_back = asyncio.get_running_loop().create_task(self._come_back(lost))
+            self._coming_back = asyncio.get_running_loop().create_task(self._come_back(lost, self._trouble_since))
 
-    async def _come_back(self, lost: ModelLost) -> None:
-        began = asyncio.get_running_loop().time()
-        pause_s = PAUSE_S_FIRST
-        while True:
-            self._attempts += 1
+    async def _come_back(self, lost: ModelLost, trouble_since: float) -> None:
+        latest = TransportError(lost.message, code=lost.code)
+        loop = asyncio.get_running_loop()
+        while latest.retryable and loop.time() + self._pause_s - trouble_since <= self._limits.give_up_s:
+            await asyncio.sleep(self._pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - scatter, not secrecy
+            self._pause_s = min(max(2 * self._pause_s, self._limits.pause_s_first), self._limits.pause_s_max)
             try:
-                socket = await self._open_model(on_frame=self._on_frame, on_lost=self._on_lost)
+                await self._connect()
             except TransportError as e:
-                waited_s = asyncio.get_running_loop().time() - began
-                if not e.retryable or waited_s + pause_s > GIVE_UP_S:
-                    log.warning("the model is given up after %.1f s: %s", waited_s, e)
-                    self._report(ModelLost(message=f"{lost.message}; then: {e}", code=e.code, retryable=False))
-                    return
-                log.info("the model cannot be reached, next try within %.1f s: %s", pause_s, e)
+                latest = e
+            except Exception as e:
+                log.exception("the attempt to reach the model failed")
+                latest = TransportError(str(e), retryable=False)
             else:
-                self._socket = socket
-                self._report(ModelConnected(attempt=self._attempts))
                 return
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - scatter, not secrecy
-            pause_s = min(2 * pause_s, PAUSE_S_MAX)
+            log.info("the model cannot be reached: %s", latest)
+        log.warning("the model is given up after %.1f s: %s", loop.time() - trouble_since, latest)
+        if not self._closed:
+            self._report(ModelLost(message=f"{lost.message}; then: {latest}", code=latest.code, retryable=False))

@@ -17,29 +17,36 @@ from realtime_bridge.wire import client, decode_server_event, encode, server
 
 log = logging.getLogger(__name__)
 
-READY_S_MAX = 15.0
-
 
 class SpareModel:
     """Opens at once, in the background; gives up quietly if it fails, since the running session is not touched by it."""
 
-    def __init__(self, open_model: OpenModel, session_config: dict[str, Any], *, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        open_model: OpenModel,
+        session_config: dict[str, Any],
+        *,
+        on_ready: Callable[[], None],
+        ready_s_max: float,
+    ) -> None:
         self._open_model = open_model
         self._session = {"type": "realtime", **session_config}
         self._on_ready = on_ready
+        self._ready_s_max = ready_s_max
         self._socket: ModelConnection | None = None
-        self._confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._lost = False
+        self._ready = False
+        self._lost: ModelLost | None = None
+        # What the model says to the configuration; None: it agrees.
+        self._answer: asyncio.Future[TransportError | None] = asyncio.get_running_loop().create_future()
         self._opening = asyncio.get_running_loop().create_task(self._open())
 
     def take(self, on_frame: Callable[[bytes], None], on_lost: Callable[[ModelLost], None]) -> ModelConnection:
         """Hand the socket over. Only after `on_ready`."""
-        if self._socket is None or not self._confirmed.done():
+        if self._socket is None or not self._ready:
             raise InternalError("the spare model session is not ready")
         self._socket.listen(on_frame, on_lost)
-        if self._lost:
-            lost = ModelLost(message="the spare model session was lost while it waited")
-            asyncio.get_running_loop().call_soon(on_lost, lost)
+        if self._lost is not None:
+            asyncio.get_running_loop().call_soon(on_lost, self._lost)
         return self._socket
 
     def give_up(self) -> None:
@@ -49,16 +56,24 @@ class SpareModel:
 
     async def _open(self) -> None:
         try:
-            async with asyncio.timeout(READY_S_MAX):
+            async with asyncio.timeout(self._ready_s_max):
                 self._socket = await self._open_model(on_frame=self._on_frame, on_lost=self._on_lost)
                 self._socket.send(encode(client.SessionUpdate(session=self._session)))
-                await self._confirmed
-        except (TimeoutError, TransportError) as e:
-            log.warning("no spare model session: %s", e)
-            if self._socket is not None:
-                await self._socket.close()
+                refusal = await self._answer
+        except TimeoutError:
+            refusal = TransportError(f"it did not confirm its configuration within {self._ready_s_max:g} s")
+        except TransportError as e:
+            refusal = e
+        except Exception:
+            log.exception("the attempt to open a spare model session failed")
             return
-        self._on_ready()
+        if refusal is None:
+            self._ready = True
+            self._on_ready()
+            return
+        log.warning("no spare model session: %s", refusal)
+        if self._socket is not None:
+            close_soon(self._socket)
 
     def _on_frame(self, frame: bytes) -> None:
         try:
@@ -66,14 +81,15 @@ class SpareModel:
         except ProtocolError as e:
             log.warning("the spare model session sent a malformed event: %s", e)
             return
-        if self._confirmed.done():
-            return
         if isinstance(event, server.SessionUpdated):
-            self._confirmed.set_result(None)
+            self._answered(None)
         elif isinstance(event, server.ErrorEvent):
-            self._confirmed.set_exception(TransportError(event.error.message, code=event.error.code))
+            self._answered(TransportError(event.error.message, code=event.error.code))
 
     def _on_lost(self, lost: ModelLost) -> None:
-        self._lost = True
-        if not self._confirmed.done():
-            self._confirmed.set_exception(TransportError(lost.message, code=lost.code))
+        self._lost = lost
+        self._answered(TransportError(lost.message, code=lost.code))
+
+    def _answered(self, refusal: TransportError | None) -> None:
+        if not self._answer.done():
+            self._answer.set_result(refusal)

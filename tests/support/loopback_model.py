@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+from collections.abc import Sequence
 from http import HTTPStatus
 
 import msgspec
@@ -17,7 +18,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from realtime_bridge.audio.g711 import pcm16_to_mulaw
-from realtime_bridge.transport.endpoint import realtime_endpoint
+from realtime_bridge.transport.endpoint import Endpoint
 from realtime_bridge.transport.model_socket import ModelSocket
 
 KEY = "sk-loopback-0123456789"
@@ -132,14 +133,25 @@ class ModelCall:
 class LoopbackModel:
     """`async with LoopbackModel() as model: call = await model.call()`. Its connections end with it.
 
-    `confirms`: it answers every `session.update` with a `session.updated` that has the same content. `refuse` answers
-    upgrades with this HTTP status instead, and `refusal` for a body.
+    `confirms`: it answers every `session.update` with a `session.updated` that has the same content. `refuse`: it answers
+    upgrades with this HTTP status instead, and `refusal` for a body. `first_words`: frames that it sends at once.
+    `then_closes`: code and reason with which it closes at once. All can be changed for the next connection.
     """
 
-    def __init__(self, *, confirms: bool = True, refuse: int | None = None, refusal: str = "") -> None:
+    def __init__(
+        self,
+        *,
+        confirms: bool = True,
+        refuse: int | None = None,
+        refusal: str = "",
+        first_words: Sequence[str | bytes] = (),
+        then_closes: tuple[int, str] | None = None,
+    ) -> None:
         self.confirms = confirms
         self.refuse = refuse
         self.refusal = refusal
+        self.first_words = first_words
+        self.then_closes = then_closes
         self.attempts = 0
         self.calls = []
         self._new = asyncio.Queue()
@@ -156,7 +168,6 @@ class LoopbackModel:
         )
         port = self._server.sockets[0].getsockname()[1]
         self.url = f"ws://127.0.0.1:{port}/v1/realtime"
-        self.openai = AsyncOpenAI(api_key=KEY, base_url=f"http://127.0.0.1:{port}/v1")
         return self
 
     async def __aexit__(self, *_):
@@ -167,8 +178,13 @@ class LoopbackModel:
 
     async def open_model(self, *, on_frame, on_lost) -> ModelSocket:
         """An `OpenModel`."""
-        endpoint = await realtime_endpoint(self.openai, model="loopback")
+        endpoint = Endpoint(self.url, {"Authorization": f"Bearer {KEY}"})
         return await ModelSocket.open(endpoint, on_frame=on_frame, on_lost=on_lost)
+
+    @property
+    def openai(self) -> AsyncOpenAI:
+        """A client that reaches this model."""
+        return AsyncOpenAI(api_key=KEY, base_url=self.url.replace("ws", "http", 1).removesuffix("/realtime"))
 
     async def call(self) -> ModelCall:
         """The next connection."""
@@ -190,6 +206,9 @@ class LoopbackModel:
         call = ModelCall(socket)
         self.calls.append(call)
         self._new.put_nowait(call)
+        await call.say(*self.first_words)
+        if self.then_closes is not None:
+            await call.close(*self.then_closes)
         try:
             async for frame in socket:
                 event = call.hear(frame)
