@@ -39,6 +39,7 @@ from realtime_bridge.transport.base import (
     TransportProblem,
 )
 from realtime_bridge.wire import ClientEvent, ServerEvent, client, encode, server
+from realtime_bridge.wire.session import audio_settings, other_formats
 from telephony.agent_audio import AgentAudio
 from telephony.caller_audio import CallerAudio
 from telephony.playout import ItemKey, ItemPlayout, PlayedSpan, PlayoutLedger
@@ -305,17 +306,12 @@ class Bridge:
         return [ToModel(encode(msgspec.structs.replace(event, session=session)))]
 
     def _on_session_updated(self, event: server.SessionUpdated, _now: float) -> list[Command]:
-        audio = event.session.get("audio") or {}
-        wrong = [
-            f"{way} {audio[way]['format']}"
-            for way in ("input", "output")
-            if (audio.get(way) or {}).get("format") and audio[way]["format"].get("type") != self._format_type
-        ]
-        if wrong:
+        if wrong := other_formats(event.session, self._format_type):
             return self._insist_on_formats(", ".join(wrong))
         self._format_tries = 0
-        turn_detection = (audio.get("input") or {}).get("turn_detection", {})
-        self._interrupts = turn_detection is not None and turn_detection.get("interrupt_response") is not False
+        detection = audio_settings(event.session, "input").get("turn_detection", {})
+        gentle = isinstance(detection, dict) and detection.get("interrupt_response") is False
+        self._interrupts = detection is not None and not gentle
         self._confirmed = True
         return [ModelReady(), *self._listen(), Report(event)]
 
@@ -467,7 +463,7 @@ class Bridge:
         truncate = self._truncates.pop(event.error.event_id or "", None)
         if truncate is None or truncate.retried:
             return [Report(event)]
-        lengths = [int(ms) for ms in re.findall(r"(\d+)\s*ms", event.error.message)]
+        lengths = [int(ms) for ms in re.findall(r"\b(\d{1,9})\s*ms", event.error.message)]
         shorter = [ms for ms in lengths if ms < truncate.audio_end_ms]
         if not shorter:
             return [Report(event)]

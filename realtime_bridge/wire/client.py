@@ -115,6 +115,8 @@ def decode_client_event(frame: bytes | str) -> ClientEvent:
     """
     try:
         return _decoder.decode(frame)
+    except RecursionError as e:
+        raise ProtocolError("nested too deeply") from e
     except (msgspec.DecodeError, UnicodeDecodeError) as e:
         message, _, where = str(e).partition(" - at ")
         raise ProtocolError(message, where=where.strip("`")) from e

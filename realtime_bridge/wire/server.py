@@ -403,12 +403,14 @@ def decode_server_event(frame: bytes | str) -> ServerEvent:
     """
     try:
         return _decoder.decode(frame)
+    except RecursionError as e:
+        raise ProtocolError("nested too deeply") from e
     except (msgspec.DecodeError, UnicodeDecodeError) as e:
         message, _, where = str(e).partition(" - at ")
         if where == "`$.type`":
             try:
                 payload = msgspec.json.decode(frame, type=dict[str, Any])
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 pass
             else:
                 if isinstance(payload.get("type"), str):
