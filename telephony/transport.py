@@ -253,13 +253,13 @@ class TwilioTransport:
         if kind is ToModel:
             self._link.send(command.frame)  # type: ignore[union-attr]  # `kind` is exact and faster
             if self._tap is not None:
-                self._tap.command(command, now)  # type: ignore[arg-type]
+                self._tap.command(command, now)  # type: ignore[arg-type]  # as above
         elif kind is ToPhone:
-            self._line.send(command.frame)  # type: ignore[union-attr]
+            self._line.send(command.frame)  # type: ignore[union-attr]  # as above
             if self._tap is not None:
-                self._tap.command(command, now)  # type: ignore[arg-type]
+                self._tap.command(command, now)  # type: ignore[arg-type]  # as above
         elif kind is Report:
-            self._tell(command.event)  # type: ignore[union-attr]
+            self._tell(command.event)  # type: ignore[union-attr]  # as above
         else:
             self._do_rarely(command)
 

@@ -42,7 +42,7 @@ class Ask:
     @property
     def aside(self) -> bool:
         """Out of band: beside the conversation, and beside its active response."""
-        return bool(self.params) and self.params.get("conversation") == "none"  # type: ignore[union-attr]
+        return self.params is not None and self.params.get("conversation") == "none"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """One line per row; `rows` are as wide as `headings`."""
     if sys.stdout.isatty():
         from rich.console import Console  # noqa: PLC0415 - slow to import, and not needed in a pipe
-        from rich.table import Table  # noqa: PLC0415
+        from rich.table import Table  # noqa: PLC0415 - as above
 
         table = Table(*headings)
         for row in rows:

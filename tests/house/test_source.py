@@ -6,12 +6,10 @@ import re
 import pytest
 from support.source import PACKAGES, ROOT, files, modules
 
-LINES_MAX = 500
-# path -> why it may be longer. Few, and better split.
-LONGER: dict[str, str] = {
-    "tests/realtime_bridge/localmodel/brains/test_agent_brain.py": "one conversation after another, each short",
-    "tests/telephony/test_bridge.py": "the bridge's whole behaviour, told in the order of a call",
-}
+# Aim at 400, and 40 a function; a story that wants to stay whole may be somewhat longer.
+LINES_MAX = {"realtime_bridge": 500, "telephony": 500, "tests": 700, ".ci": 100}
+# path -> why it is longer still. Few, and better split.
+LONGER = {"telephony/bridge.py": "one machine that only routes: what happens on each input is read in one place"}
 VAGUE_NAMES = {"base_utils", "common", "helper", "helpers", "misc", "tools_utils", "util", "utils"}
 BINARY = {".npz", ".wav"}
 
@@ -31,8 +29,15 @@ def test_no_module_has_a_name_that_says_nothing():
 
 
 def test_files_are_short_enough_to_read():
-    long = {path for path, text in texts() if path.endswith(".py") and text.count("\n") > LINES_MAX}
-    assert long == set(LONGER), "split them, or say in LONGER why not"
+    long = {
+        path: text.count("\n")
+        for path, text in texts()
+        if path.endswith(".py") and text.count("\n") > LINES_MAX[path.partition("/")[0]]
+    }
+    assert {path: lines for path, lines in long.items() if path not in LONGER} == {}, (
+        "split them, or say in LONGER why not"
+    )
+    assert set(LONGER) <= set(long), "these have become short enough"
 
 
 def exceptions():
@@ -73,20 +78,8 @@ def test_each_package_says_that_it_is_typed():
     assert all((ROOT / package / "py.typed").is_file() for package in PACKAGES)
 
 
-def test_recordings_and_weights_lie_beside_their_licence():
-    """Whatever is not ours and is shipped or kept here comes with its origin and its terms."""
+def test_recordings_and_weights_lie_beside_their_origin_and_terms():
     folders = {path.parent for path in files() if path.suffix in BINARY}
-    bare = [
-        str(folder.relative_to(ROOT))
-        for folder in folders
-        if not any(
-            place.glob("ATTRIBUTION.md") or place.glob("LICENSE-*")
-            for place in ()
-        )
-        and not any(
-            list(place.glob("ATTRIBUTION.md")) + list(place.glob("LICENSE-*"))
-            for place in (folder, *folder.parents)
-            if ROOT in place.parents
-        )
-    ]
+    told = {path.parent for path in files() if path.name == "ATTRIBUTION.md" or path.name.startswith("LICENSE-")}
+    bare = [str(folder.relative_to(ROOT)) for folder in folders if not told & {folder, *folder.parents}]
     assert bare == []

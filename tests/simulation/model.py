@@ -220,13 +220,13 @@ class ScriptedModel:
     def _response(self, running: _Running, status: str, details: ResponseStatusDetails | None = None) -> Response:
         return Response(
             id=running.response_id,
-            status=status,  # type: ignore[arg-type]
+            status=status,
             status_details=details,
             conversation_id="conv_1" if running.reply.in_conversation else None,
         )
 
     def _item(self, item: SentItem, status: str) -> Item:
-        return Item(type="message", id=item.item_id, role="assistant", status=status)  # type: ignore[arg-type]
+        return Item(type="message", id=item.item_id, role="assistant", status=status)
 
     def _audio(self, code: int, ms: int) -> str:
         mulaw = bytes([code]) * (ms * 8)

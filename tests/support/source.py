@@ -71,6 +71,13 @@ class Module:
         return found
 
 
+def imported_names(path: Path) -> list[str]:
+    """All that a file of Python imports, each name in full."""
+    return [
+        imported.name for imported in Module(path.stem, path, ast.parse(path.read_text(encoding="utf-8"))).imports()
+    ]
+
+
 @cache
 def modules() -> dict[str, Module]:
     """Every module of the packages, by name."""
