@@ -199,6 +199,11 @@ class RealtimeSession:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    async def initial_config(self) -> dict[str, Any]:
+        """What the first `session.update` is going to be. A SIP call wants it when it is accepted. Changes nothing."""
+        spec = await self._roster.spec(self._agent, self.run_context())
+        return SessionMachine(spec, self._settings).first_update()
+
     async def close(self, reason: str = "closed by the program") -> None:
         """End in order; idempotent. Waits until everything is done, at most a few seconds."""
         if self._owner is None:

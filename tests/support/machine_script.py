@@ -8,9 +8,24 @@ from typing import Any
 
 from realtime_bridge.session import commands, inputs
 from realtime_bridge.session.machine import SessionMachine
-from realtime_bridge.session.specs import AgentSpec, SessionSettings
+from realtime_bridge.session.specs import AgentSpec, HandoffSpec, SessionSettings, ToolSpec
+from realtime_bridge.transport import base
+from realtime_bridge.transport.base import ItemCut
 from realtime_bridge.transport.scripted import ScriptedTransport
-from realtime_bridge.wire import ContentPart
+from realtime_bridge.wire import ContentPart, Item, Response, client, server
+
+TOOLS = (
+    ToolSpec(name="look_up"),
+    ToolSpec(name="refund", checked=True),
+    ToolSpec(name="note", background=True),
+    ToolSpec(name="later", on_barge_in="speak_later"),
+    ToolSpec(name="fragile", on_barge_in="cancel"),
+    ToolSpec(name="slow", filler="One moment, please."),
+)
+DESK = AgentSpec(
+    name="desk", tools=TOOLS, handoffs=(HandoffSpec(name="to_billing"), HandoffSpec(name="to_sales")), voice="marin"
+)
+BILLING = AgentSpec(name="billing", tools=(ToolSpec(name="invoice"),), voice="cedar")
 
 
 class MachineScript:
@@ -77,3 +92,54 @@ class MachineScript:
     def texts(self) -> list[tuple[str, str]]:
         """(role, words) of the history's messages."""
         return [(item.role or "", item.text) for item in self.machine.history if item.type == "message"]
+
+
+def script(agent=DESK, **settings) -> MachineScript:
+    return MachineScript(agent, **settings)
+
+
+def called(s: MachineScript, name: str, arguments: str = "{}", call_id: str = "call_x") -> str:
+    """The model makes one call, in a response of its own that then ends."""
+    response_id = s.model.begin()
+    s.model.call(response_id, name, arguments, call_id=call_id)
+    s.model.feed(server.ResponseDone(response=Response(id=response_id, status="completed", conversation_id="c")))
+    return response_id
+
+
+def finish(s: MachineScript, call_id: str = "call_x", output: str = "done", **fields) -> None:
+    s.do(inputs.ToolFinished(call_id=call_id, output=output, **fields))
+
+
+def barge_in(s: MachineScript, item_id: str = "item_1", heard_ms: int = 100, audio_ms: int = 1000) -> None:
+    """The caller speaks while the agent does; a phone reports what was cut before the model's event."""
+    cut = ItemCut(response_id="r", item_id=item_id, content_index=0, heard_ms=heard_ms, audio_ms=audio_ms)
+    s.model.feed(
+        base.PlaybackInterrupted(cuts=(cut,), by="speech"),
+        server.InputAudioBufferSpeechStarted(audio_start_ms=0, item_id="u"),
+    )
+
+
+def creates(s: MachineScript) -> list[client.ResponseCreate]:
+    return s.sent(client.ResponseCreate)
+
+
+def growing_reply(s: MachineScript, *pieces: str) -> tuple[str, str]:
+    response_id = s.model.begin()
+    item = Item(type="message", id="a", role="assistant", status="in_progress", content=())
+    s.model.feed(server.ResponseOutputItemAdded(item=item, response_id=response_id, output_index=0))
+    part = {"response_id": response_id, "item_id": "a", "content_index": 0}
+    for n, piece in enumerate(pieces, 1):
+        s.model.feed(
+            server.ResponseOutputAudioTranscriptDelta(delta=piece, output_index=0, **part),
+            base.AudioReceived(audio_ms=1000 * n, **part),
+        )
+    return response_id, "a"
+
+
+def waiting_refund(**settings) -> MachineScript:
+    s = script(**settings)
+    called(s, "refund", '{"amount": 5}')
+    (check,) = s.asked(commands.CheckCall)
+    assert check.arguments == '{"amount": 5}'
+    s.do(inputs.CallChecked(call_id="call_x", needs_approval=True))
+    return s

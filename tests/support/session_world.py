@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 from support.model_peer import WORD_MS, ModelPeer
+from support.simulated_player import SimulatedPlayer
 
 from realtime_bridge.approvals import ApprovalSettings
 from realtime_bridge.session import commands, events, inputs
@@ -20,7 +20,6 @@ from realtime_bridge.session.journal import Opening
 from realtime_bridge.session.machine import SessionMachine
 from realtime_bridge.session.specs import AgentSpec, HandoffSpec, SessionSettings, ToolSpec
 from realtime_bridge.transport import base
-from realtime_bridge.transport.base import ItemCut
 from realtime_bridge.wire import ContentPart, client, server
 
 TOOLS = (
@@ -33,19 +32,6 @@ TOOLS = (
 DESK = AgentSpec(name="desk", instructions="d", tools=TOOLS, handoffs=(HandoffSpec(name="to_billing"),), voice="marin")
 BILLING = AgentSpec(name="billing", instructions="b", tools=TOOLS[:2], handoffs=(HandoffSpec(name="to_desk"),))
 AGENTS = {"to_billing": BILLING, "to_desk": DESK}
-
-
-@dataclass
-class Playing:
-    """One item at the phone."""
-
-    response_id: str
-    starts_at: float
-    audio_ms: int = 0
-    told: bool = False
-
-    def heard_ms(self, now: float) -> int:
-        return max(0, min(self.audio_ms, round((now - self.starts_at) * 1000)))
 
 
 class World:
@@ -83,15 +69,11 @@ class World:
         self.emitted: list[events.SessionEvent] = []
         self.complaints: list[str] = []
         self._caller_speaks = False
-        self._playing: dict[str, Playing] = {}
-        self._received: dict[str, int] = {}  # where the program plays
-        self._dropped: set[str] = set()
-        self.heard: dict[str, int] = {}  # item -> ms the phone played, once it is done with it
+        self.player = SimulatedPlayer(self._feed, self._later, lambda: self.now, reports=plays_audio)
         self._pending: set[str] = set()  # calls at work
         self._ran: dict[str, int] = {}
         self._approved: set[str] = set()
         self._always: set[tuple[str, str]] = set()
-        self._told_active: str | None = None
         self._owed: list[tuple[str, int]] = []  # (what must be answered, replies begun before it)
         self._ended = False
         self._attempt = 1
@@ -182,7 +164,7 @@ class World:
                 if self.peer.active is not None:
                     self._network(lambda: self.peer.receive(client.ResponseCancel()), up=True)
             case commands.Discard():
-                self._dropped.add(command.response_id)
+                self.player.dropped.add(command.response_id)
             case commands.Release() | commands.Resume():
                 pass
             case commands.Rotate():
@@ -191,14 +173,14 @@ class World:
             case commands.Switch():
                 assert self._spare is not None
                 self.peer, self._spare = self._spare, None
-                self._told_active = None
+                self.player.growing = None
             case commands.Close():
                 self._later(0.05, lambda: self._closed(command.reason))
 
     def _send(self, event: Any) -> None:
         peer = self.peer
-        if isinstance(event, client.ResponseCreate) and self._told_active is not None:
-            self._complain(f"response.create while {self._told_active} is known to be active")
+        if isinstance(event, client.ResponseCreate) and self.player.growing is not None:
+            self._complain(f"response.create while {self.player.growing} is known to be active")
         self._network(lambda: peer.receive(event), up=True)
 
     def _network(self, action: Callable[[], None], *, up: bool) -> None:
@@ -230,92 +212,25 @@ class World:
             return
         match event:
             case server.ResponseOutputAudioDelta():
-                self._play(event)
+                self.player.play(event)
                 return
             case server.InputAudioBufferSpeechStarted():
                 self._cut_off("speech")
             case server.ResponseCreated():
-                self._told_active = event.response.id
+                self.player.growing = event.response.id
             case server.ResponseDone():
-                if self._told_active == event.response.id:
-                    self._told_active = None
+                self.player.response_done(event.response.id)
             case _:
                 pass
         self._feed(event)
 
-    # -- the phone --
-
-    def _play(self, event: server.ResponseOutputAudioDelta) -> None:
-        if event.response_id in self._dropped:
-            return
-        if not self._plays_audio:
-            audio_ms = self._received[event.item_id] = self._received.get(event.item_id, 0) + WORD_MS
-            received = base.AudioReceived(
-                response_id=event.response_id, item_id=event.item_id, content_index=0, audio_ms=audio_ms
-            )
-            self._feed(received)
-            return
-        item = self._playing.get(event.item_id)
-        if item is None:
-            free = max((p.starts_at + p.audio_ms / 1000 for p in self._playing.values()), default=self.now)
-            item = self._playing[event.item_id] = Playing(event.response_id, max(self.now, free))
-            self._later(item.starts_at - self.now, lambda: self._begun(event.item_id, item))
-        item.audio_ms += WORD_MS
-        self._later(item.starts_at + item.audio_ms / 1000 - self.now + 0.5, lambda: self._played(event.item_id, item))
-        self._feed(
-            base.AudioReceived(
-                response_id=event.response_id, item_id=event.item_id, content_index=0, audio_ms=item.audio_ms
-            )
-        )
-
-    def _begun(self, item_id: str, item: Playing) -> None:
-        if self._playing.get(item_id) is item and not self._ended:
-            self._feed(base.PlaybackStarted(response_id=item.response_id, item_id=item_id, content_index=0))
-
-    def _played(self, item_id: str, item: Playing) -> None:
-        if self._playing.get(item_id) is not item or self._ended or item.heard_ms(self.now) < item.audio_ms:
-            return
-        if self._told_active == item.response_id:
-            return  # more of it may come; `_from_model` of the next delta looks again
-        del self._playing[item_id]
-        self.heard[item_id] = item.audio_ms
-        self._feed(
-            base.PlaybackFinished(
-                response_id=item.response_id, item_id=item_id, content_index=0, audio_ms=item.audio_ms
-            )
-        )
-
     def _cut_off(self, by: str) -> None:
-        if not self._plays_audio:
-            return  # the session reckons, and drops
-        if self._told_active is not None:
-            self._dropped.add(self._told_active)
-        cuts = []
-        for item_id, item in list(self._playing.items()):
-            del self._playing[item_id]
-            heard = item.heard_ms(self.now)
-            self.heard[item_id] = heard
-            if heard < item.audio_ms:
-                cuts.append(
-                    ItemCut(
-                        response_id=item.response_id,
-                        item_id=item_id,
-                        content_index=0,
-                        heard_ms=heard,
-                        audio_ms=item.audio_ms,
-                    )
+        for cut in self.player.cut_off(by):
+            if cut.item_id in self.peer.audio_ms:
+                truncate = client.ConversationItemTruncate(
+                    item_id=cut.item_id, content_index=0, audio_end_ms=cut.heard_ms
                 )
-                if item_id in self.peer.audio_ms:
-                    truncate = client.ConversationItemTruncate(item_id=item_id, content_index=0, audio_end_ms=heard)
-                    self._network(lambda t=truncate, p=self.peer: p.receive(t), up=True)
-            else:
-                self._feed(
-                    base.PlaybackFinished(
-                        response_id=item.response_id, item_id=item_id, content_index=0, audio_ms=item.audio_ms
-                    )
-                )
-        if cuts:
-            self._feed(base.PlaybackInterrupted(cuts=tuple(cuts), by=by))
+                self._network(lambda t=truncate, p=self.peer: p.receive(t), up=True)
 
     # -- tools --
 
@@ -433,9 +348,9 @@ class World:
         if not self.peer.alive or self.random.random() < 0.5:
             return
         self.peer.alive = False
-        if self._told_active is not None and self._told_active not in self._dropped:
-            self._owe(f"{self._told_active}, lost half-way")
-        self._told_active = None
+        if self.player.growing is not None and self.player.growing not in self.player.dropped:
+            self._owe(f"{self.player.growing}, lost half-way")
+        self.player.growing = None
         if self._spare is not None:
             self._spare.alive = False
             self._spare = None
@@ -459,7 +374,7 @@ class World:
     def _closed(self, reason: str) -> None:
         if not self._ended:
             self._feed(base.TransportClosed(reason=reason))
-            self._ended = True
+            self._ended = self.player.over = True
 
     # -- the end --
 
@@ -490,9 +405,9 @@ class World:
     def _check_history(self) -> None:
         """The history holds what the phone played: a word for every word's time that was heard."""
         for item in self.machine.history:
-            if item.role != "assistant" or item.item_id not in self.heard:
+            if item.role != "assistant" or item.item_id not in self.player.heard:
                 continue
-            heard_ms = self.heard[item.item_id]
+            heard_ms = self.player.heard[item.item_id]
             words = len(item.text.split())
             if abs(words - heard_ms / WORD_MS) > 1.5:
                 self._complain(f"{item.item_id}: {words} words in the history, {heard_ms / WORD_MS:.1f} heard")
