@@ -34,7 +34,7 @@ class Conversation:
         self._calls: dict[str, str] = {}  # call id -> item id
         self._made: set[str] = set()  # calls that are complete, by call id
         self._outputs: dict[str, str] = {}  # call's item id -> its result's item id
-        self._spoken: dict[Key, Spoken] = {}
+        self._spoken: dict[str, dict[int, Spoken]] = {}  # item id -> content index -> what is spoken there
         self._cuts: dict[Key, int] = {}  # heard ms
         self._lead = Lead()
         self._absent: set[str] = set()
@@ -44,7 +44,7 @@ class Conversation:
 
     @property
     def history(self) -> tuple[HistoryItem, ...]:
-        return tuple(self._items[item_id] for item_id in self._order)
+        return tuple(map(self._items.__getitem__, self._order))
 
     def get(self, item_id: str) -> HistoryItem | None:
         return self._items.get(item_id)
@@ -53,7 +53,7 @@ class Conversation:
         return self._items.get(self._calls.get(call_id, ""))
 
     def spoken(self, item_id: str, content_index: int) -> Spoken | None:
-        return self._spoken.get((item_id, content_index))
+        return self._spoken.get(item_id, {}).get(content_index)
 
     def output_of(self, response_id: str) -> str:
         """A response's words, as heard."""
@@ -104,9 +104,8 @@ class Conversation:
             self._calls.pop(gone.call_id, None)
             self._made.discard(gone.call_id)
         self._outputs.pop(item_id, None)
-        for key in [key for key in self._spoken if key[0] == item_id]:
-            self._spoken.pop(key)
-            self._cuts.pop(key, None)
+        for index in self._spoken.pop(item_id, {}):
+            self._cuts.pop((item_id, index), None)
         return [HistoryUpdated(history=self.history)]
 
     def transcribed(self, item_id: str, content_index: int, words: str, *, whole: bool) -> list[SessionEvent]:
@@ -125,12 +124,11 @@ class Conversation:
         if added:
             self._place(item, None)
             return [HistoryAdded(item=item)]
-        events = self._changed(item)
-        return events if whole else []
+        return self._changed(item, tell=whole)
 
     def spoke(self, item_id: str, content_index: int, words: str, *, whole: bool) -> list[SessionEvent]:
         """A piece of an assistant's transcript, or all of it."""
-        spoken = self._spoken.setdefault((item_id, content_index), Spoken())
+        spoken = self._speaking(item_id, content_index)
         if whole:
             spoken.settle(words)
         else:
@@ -144,17 +142,17 @@ class Conversation:
             return []
         part = _part(item, content_index, "output_text")
         text = words if whole else (part.text or "") + words
-        events = self._changed(with_part(item, content_index, msgspec.structs.replace(part, text=text)))
-        return events if whole else []
+        item = with_part(item, content_index, msgspec.structs.replace(part, text=text))
+        return self._changed(item, tell=whole)
 
     def audio_received(self, item_id: str, content_index: int, audio_ms: int) -> None:
-        spoken = self._spoken.setdefault((item_id, content_index), Spoken())
+        spoken = self._speaking(item_id, content_index)
         if not spoken.stopped:
             spoken.audio_ms = max(spoken.audio_ms, audio_ms)
 
     def audio_complete(self, item_id: str, content_index: int) -> None:
         """The model has sent all of an item's audio (its transcript is complete before that)."""
-        spoken = self._spoken.get((item_id, content_index))
+        spoken = self.spoken(item_id, content_index)
         if spoken is not None and not spoken.complete and not spoken.stopped:
             spoken.complete = True
             self._lead.learn(spoken)
@@ -172,7 +170,7 @@ class Conversation:
         """Heard in part only."""
         key = (cut.item_id, cut.content_index)
         self._cuts[key] = min(cut.heard_ms, self._cuts.get(key, cut.heard_ms))
-        spoken = self._spoken.setdefault(key, Spoken())
+        spoken = self._speaking(*key)
         spoken.audio_ms = max(spoken.audio_ms, cut.audio_ms)
         item = self._items.get(cut.item_id)
         if item is None:
@@ -183,12 +181,15 @@ class Conversation:
     def stopped(self, response_id: str) -> list[SessionEvent]:
         """A response was interrupted: no more is heard of what was still growing than has come of it by now."""
         events: list[SessionEvent] = []
-        for (item_id, index), spoken in self._spoken.items():
-            item = self._items.get(item_id)
-            if item is not None and item.response_id == response_id and not spoken.complete:
-                self._cuts.setdefault((item_id, index), spoken.audio_ms)
-                spoken.stopped = True
-                events += self._changed(self._as_heard(msgspec.structs.replace(item, status="incomplete")))
+        for said in self.history:
+            if said.response_id != response_id:
+                continue
+            for index, spoken in self._spoken.get(said.item_id, {}).items():
+                if not spoken.complete:
+                    self._cuts.setdefault((said.item_id, index), spoken.audio_ms)
+                    spoken.stopped = True
+                    item = msgspec.structs.replace(self._items[said.item_id], status="incomplete")
+                    events += self._changed(self._as_heard(item))
         return events
 
     def lost(self) -> list[SessionEvent]:
@@ -200,9 +201,8 @@ class Conversation:
                 events += self.deleted(growing.item_id)
             if growing.status != "in_progress" or growing.type != "message":
                 continue
-            for (item_id, index), spoken in self._spoken.items():
-                if item_id == growing.item_id:
-                    self._cuts.setdefault((item_id, index), spoken.audio_ms)
+            for index, spoken in self._spoken.get(growing.item_id, {}).items():
+                self._cuts.setdefault((growing.item_id, index), spoken.audio_ms)
             events += self._changed(self._as_heard(msgspec.structs.replace(growing, status="incomplete")))
         return events
 
@@ -239,7 +239,7 @@ class Conversation:
         self._outputs = dict(edit.output_ids)
         self._told &= self._items.keys()
         self._hidden = {output: item for item, output in self._outputs.items()}
-        self._spoken = {key: spoken for key, spoken in self._spoken.items() if key[0] in self._items}
+        self._spoken = {item_id: parts for item_id, parts in self._spoken.items() if item_id in self._items}
         self._cuts = {key: heard for key, heard in self._cuts.items() if key[0] in self._items}
         return [HistoryUpdated(history=self.history)]
 
@@ -281,6 +281,9 @@ class Conversation:
 
     # -- inside --
 
+    def _speaking(self, item_id: str, content_index: int) -> Spoken:
+        return self._spoken.setdefault(item_id, {}).setdefault(content_index, Spoken())
+
     def _seen_hidden(self, item: Item, previous: str | None) -> list[SessionEvent]:
         assert item.id is not None
         if item.type == "function_call_output" and item.call_id in self._calls:
@@ -313,33 +316,30 @@ class Conversation:
         while len(self._gone) > _GONE_MAX:
             self._gone.pop(next(iter(self._gone)))
 
-    def _changed(self, item: HistoryItem) -> list[SessionEvent]:
+    def _changed(self, item: HistoryItem, *, tell: bool = True) -> list[SessionEvent]:
         self._items[item.item_id] = item
-        return [HistoryUpdated(history=self.history, item=item)]
+        return [HistoryUpdated(history=self.history, item=item)] if tell else []
 
     def _respoken(self, item_id: str, content_index: int, *, tell: bool) -> list[SessionEvent]:
         item = self._items.get(item_id)
         if item is None:
             return []
         part = _part(item, content_index, "output_audio")
-        words = self._spoken[(item_id, content_index)].text
+        words = self._spoken[item_id][content_index].text
         item = with_part(item, content_index, msgspec.structs.replace(part, transcript=words))
-        events = self._changed(self._as_heard(item))
-        return events if tell else []
+        return self._changed(self._as_heard(item), tell=tell)
 
     def _as_heard(self, item: HistoryItem) -> HistoryItem:
         """The item with the words that were heard, where it was cut; else with all words known of it."""
         unheard: list[str] = []
         heard_ms: int | None = None
-        for (item_id, index), spoken in self._spoken.items():
-            if item_id != item.item_id:
-                continue
+        for index, spoken in self._spoken.get(item.item_id, {}).items():
             part = _part(item, index, "output_audio")
-            if (item_id, index) not in self._cuts:
+            if (item.item_id, index) not in self._cuts:
                 if spoken.text and part.transcript != spoken.text and not part.transcript:
                     item = with_part(item, index, msgspec.structs.replace(part, transcript=spoken.text))
                 continue
-            heard_ms = self._cuts[(item_id, index)]
+            heard_ms = self._cuts[item.item_id, index]
             if not spoken.text and part.transcript:
                 spoken.settle(part.transcript)
             words = heard_text(spoken, heard_ms, self._lead.ms)

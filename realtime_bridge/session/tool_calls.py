@@ -47,13 +47,14 @@ class ToolCalls:
     def __init__(self, approvals: ApprovalSettings) -> None:
         self._approvals = approvals
         self._calls: dict[str, Call] = {}
+        self._open: dict[str, Call] = {}  # those that have no answer yet
         self._always: dict[tuple[str, str], tuple[bool, str | None]] = {}
 
     def admit(self, call: Call) -> Literal["new", "repeated", "reused"]:
         """`reused`: the id is known for other arguments or another tool; the first call stays as it was."""
         known = self._calls.get(call.call_id)
         if known is None:
-            self._calls[call.call_id] = call
+            self._calls[call.call_id] = self._open[call.call_id] = call
             self._forget_old()
             return "new"
         same = (known.name, _canonical(known.arguments)) == (call.name, _canonical(call.arguments))
@@ -66,7 +67,7 @@ class ToolCalls:
 
     def open(self) -> list[Call]:
         """Calls that have no answer yet, oldest first."""
-        return [call for call in self._calls.values() if call.state != "answered"]
+        return list(self._open.values())
 
     def handoff_under_way(self, response_id: str) -> bool:
         """Has this response a hand-off already? Only one can be made."""
@@ -117,6 +118,7 @@ class ToolCalls:
 
     def answer(self, call: Call) -> None:
         call.state = "answered"
+        self._open.pop(call.call_id, None)
         call.filler_at = call.expires_at = None
 
     def cut_short(self) -> list[Call]:
