@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from realtime_bridge.audio.transcode import AudioKind, transcoder
 from realtime_bridge.errors import MisuseError, ProtocolError, TransportError
 from realtime_bridge.transport.base import (
+    ModelConnected,
     ModelLost,
     TransportClosed,
     TransportEvent,
@@ -21,32 +22,28 @@ from realtime_bridge.transport.base import (
     TransportProblem,
     TransportReport,
 )
-from realtime_bridge.transport.model_link import ModelLink
+from realtime_bridge.transport.confirmation import Confirmation
+from realtime_bridge.transport.model_link import LinkLimits, ModelLink
 from realtime_bridge.transport.model_socket import OpenModel
 from realtime_bridge.transport.websocket import refused
 from realtime_bridge.wire import ClientEvent, ServerEvent, client, decode_server_event, server
-from telephony.bridge import (
-    Bridge,
+from telephony.bridge import Bridge
+from telephony.bridge_commands import Command, EndCall, ModelReady, ModelUnfit, Report, ToModel, ToPhone
+from telephony.bridge_inputs import (
     BridgeInput,
-    Command,
     Discard,
-    EndCall,
     HoldBack,
     Interrupt,
     LineEnded,
     ModelGone,
-    ModelReady,
     ModelSwitched,
-    ModelUnfit,
     Mute,
     ProgramInput,
     Release,
-    Report,
     Resume,
     Tick,
-    ToModel,
-    ToPhone,
 )
+from telephony.limits import ProblemGate
 from telephony.playout import PlayedSpan
 from telephony.stream import PhoneLine
 from telephony.twilio.messages import Dtmf, Mark, Media, Start, Stop
@@ -54,8 +51,9 @@ from telephony.twilio.messages import Dtmf, Mark, Media, Start, Stop
 log = logging.getLogger(__name__)
 
 READY_S_MAX = 10.0  # from an open socket to a confirmed session
-_HUNG_UP = "the caller hung up while the model was being reached"
+_HUNG_UP = ModelLost(message="the caller hung up while the model was being reached", retryable=False)
 EARLY_EVENTS_MAX = 1000
+CLOSE_NORMAL, CLOSE_FAILED = 1000, 1011  # RFC 6455, section 7.4.1
 TIMER_SLACK_S = 0.001
 
 
@@ -85,6 +83,8 @@ class TwilioTransport:
         open_model: OpenModel,
         audio: AudioKind = "pcm",
         tap: CallTap | None = None,
+        ready_s_max: float = READY_S_MAX,
+        link_limits: LinkLimits | None = None,
     ) -> None:
         """`audio`: what the model speaks, PCM16 at 24 kHz or the phone's own mu-law."""
         self.call_sid = start.call_sid
@@ -95,10 +95,12 @@ class TwilioTransport:
         self._loop = asyncio.get_running_loop()
         self._transcoder = transcoder(audio)
         self._bridge = Bridge(start.stream_sid, self._transcoder, now=self._loop.time())
-        self._link = ModelLink(open_model, on_frame=self._on_model_frame, report=self._on_report)
+        self._link = ModelLink(open_model, on_frame=self._on_model_frame, report=self._on_report, limits=link_limits)
+        self._confirmation = Confirmation(self._link.drop, seconds_max=ready_s_max)
+        self._model_failed = False
+        self._problems = ProblemGate()
         self._listener: TransportListener | None = None
         self._early: list[TransportEvent] = []  # what happened before the session listened
-        self._ready: asyncio.Future[None] | None = None
         self._ended: asyncio.Future[str] = self._loop.create_future()
         self._finishing = False
         self._timer: asyncio.Handle | None = None
@@ -114,27 +116,32 @@ class TwilioTransport:
 
     async def connect(self, listener: TransportListener, *, session: dict[str, Any]) -> None:
         """See `RealtimeTransport.connect`. Raises TransportError also when the caller hangs up meanwhile."""
+        if self._listener is not None:
+            raise MisuseError("a transport connects once; make a new one")
         self._listen(listener)
-        self._ready = self._loop.create_future()
-        opening = self._loop.create_task(self._link.open())
-        await self._unless_ended(opening)
-        if self._ended.done():
-            opening.cancel()
-            raise TransportError(_HUNG_UP, retryable=False)
-        opening.result()
-        self._program(client.SessionUpdate(session=session))
-        await self._unless_ended(self._ready, timeout_s=READY_S_MAX)
-        if self._ready.done():
-            return self._ready.result()
-        await self._link.close()
-        if self._ended.done():
-            raise TransportError(_HUNG_UP, retryable=False)
-        raise TransportError(f"the model did not confirm the session within {READY_S_MAX:g} s")
+        try:
+            await self._open_link()
+            self._confirmation.begin()
+            self._program(client.SessionUpdate(session=session))
+            await self._confirmation.first()
+        except BaseException as e:
+            self._model_failed = isinstance(e, TransportError)
+            self._confirmation.stop()
+            self._link.close_soon()
+            raise
 
-    async def _unless_ended(self, work: asyncio.Future[Any], *, timeout_s: float | None = None) -> None:
-        """Wait for `work`, but not beyond the end of the call."""
-        both: list[asyncio.Future[Any]] = [work, self._ended]
-        await asyncio.wait(both, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    async def _open_link(self) -> None:
+        """Reach the model, but not beyond the end of the call."""
+        opening = self._loop.create_task(self._link.open())
+        try:
+            either: list[asyncio.Future[Any]] = [opening, self._ended]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if self._ended.done():
+                raise TransportError(_HUNG_UP.message, retryable=False)
+            opening.result()
+        finally:
+            opening.cancel()
+            opening.add_done_callback(_look_at)
 
     def send(self, event: ClientEvent) -> None:
         if not self._link.is_up:
@@ -161,8 +168,8 @@ class TwilioTransport:
         self._link.rotate(self.session_config)
 
     def switch(self) -> None:
-        self._link.switch()
-        self._program(ModelSwitched())
+        if self._link.switch():
+            self._program(ModelSwitched())
 
     def resume(self) -> None:
         self._program(Resume())
@@ -171,7 +178,7 @@ class TwilioTransport:
         self._program(Mute(muted))
 
     async def close(self, reason: str = "closed by the program") -> None:
-        self._finish(reason)
+        self._finish(reason, CLOSE_FAILED if self._model_failed else CLOSE_NORMAL)
         await self._link.close()
 
     async def wait_ended(self) -> str:
@@ -205,26 +212,31 @@ class TwilioTransport:
         try:
             event = decode_server_event(frame)
         except ProtocolError as e:
-            self._tell(TransportProblem(message=f"the model sent a malformed event: {e}", where=e.where))
+            self._malformed(e, now)
             return
-        if type(event) is server.ErrorEvent:
-            self._refused(event)
+        if type(event) is server.ErrorEvent and not self._confirmation.had_first:
+            self._confirmation.failed(refused(event))
         self._handle(event, now)
 
+    def _malformed(self, problem: ProtocolError, now: float) -> None:
+        passed, held_back = self._problems.let_pass(problem.where, now)
+        if passed:
+            more = f" ({held_back} like it were not reported)" if held_back else ""
+            message = f"the model sent a malformed event: {problem}{more}"
+            self._tell(TransportProblem(message=message, where=problem.where))
+
     def _on_report(self, report: TransportReport) -> None:
-        if isinstance(report, ModelLost):
-            if self._ready is not None and not self._ready.done():
-                lost = TransportError(report.message, code=report.code, retryable=report.retryable)
-                self._ready.set_exception(lost)
+        if isinstance(report, ModelConnected) and self._confirmation.had_first:
+            self._confirmation.begin()
+        elif isinstance(report, ModelLost):
+            if not self._confirmation.had_first:
+                self._confirmation.failed(report)
                 self._link.close_soon()
                 return
+            self._confirmation.stop()
+            self._model_failed = not report.retryable
             self._program(ModelGone())
         self._tell(report)
-
-    def _refused(self, event: server.ErrorEvent) -> None:
-        """An error in place of the confirmation: the session was refused."""
-        if self._ready is not None and not self._ready.done():
-            self._ready.set_exception(refused(event))
 
     # ---- the bridge --------------------------------------------------------------------------------------------------
 
@@ -243,7 +255,7 @@ class TwilioTransport:
                 self._do(command, now)
         except Exception:
             log.exception("call %s: the bridge failed on %s", self.call_sid, type(event).__name__)
-            self._finish("internal error")
+            self._finish("internal error", CLOSE_FAILED)
             return
         if not self._ended.done():
             self._arm()
@@ -266,13 +278,9 @@ class TwilioTransport:
     def _do_rarely(self, command: Command) -> None:
         match command:
             case ModelReady():
-                if self._ready is not None and not self._ready.done():
-                    self._ready.set_result(None)
+                self._confirmation.confirmed()
             case ModelUnfit(message=message):
-                if self._ready is not None and not self._ready.done():
-                    self._ready.set_exception(TransportError(message, retryable=False))
-                else:
-                    self._tell(TransportProblem(message=message))
+                self._confirmation.failed(ModelLost(message=message, retryable=False))
             case EndCall(reason=reason):
                 self._finish(reason)
 
@@ -305,12 +313,14 @@ class TwilioTransport:
             listener(event)
 
     def _tell(self, event: TransportEvent) -> None:
+        if self._ended.done():
+            return  # TransportClosed was the last
         if self._listener is not None:
             self._listener(event)
         elif len(self._early) < EARLY_EVENTS_MAX:
             self._early.append(event)
 
-    def _finish(self, reason: str) -> None:
+    def _finish(self, reason: str, code: int = CLOSE_NORMAL) -> None:
         """The one end of the call."""
         if self._ended.done() or self._finishing:
             return
@@ -322,6 +332,17 @@ class TwilioTransport:
         if self._tap is not None:
             self._tap.played(self._bridge.take_played(self._loop.time(), final=True), self._bridge.round_trip_ms)
             self._tap = None  # what comes from here on, the bridge does not take
-        self._line.close(1000, "")
+        self._line.close(code, "")
+        self._confirmation.give_up(_HUNG_UP)
         self._link.close_soon()
-        self._tell(TransportClosed(reason=reason))
+        closed = TransportClosed(reason=reason)
+        if self._listener is None:
+            self._early.append(closed)
+        else:
+            self._listener(closed)
+
+
+def _look_at(task: asyncio.Task[None]) -> None:
+    """asyncio complains about errors that nobody looked at."""
+    if not task.cancelled():
+        task.exception()

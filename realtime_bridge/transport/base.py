@@ -149,7 +149,8 @@ class RealtimeTransport(Protocol):
         ...
 
     def send(self, event: ClientEvent) -> None:
-        """Send one client event to the model, without waiting. Ignored, with a report, once the transport is closed."""
+        """Send one client event to the model, without waiting. Ignored while no model is connected, with a report, and
+        after TransportClosed, without one."""
         ...
 
     def send_audio(self, audio: bytes) -> None:

@@ -51,6 +51,7 @@ class ModelLink:
         self._socket: ModelConnection | None = None
         self._spare: SpareModel | None = None
         self._coming_back: asyncio.Task[None] | None = None
+        self._goodbye: asyncio.Task[None] | None = None
         self._attempts = 0
         self._up_since = 0.0
         self._trouble_since: float | None = None
@@ -108,6 +109,7 @@ class ModelLink:
         socket, self._socket = self._socket, None
         if socket is not None:
             close_soon(socket)
+            self._up_since = asyncio.get_running_loop().time()  # however long it held, it was trouble
             self._on_lost(lost)
 
     def close_soon(self) -> None:
@@ -115,14 +117,13 @@ class ModelLink:
         socket, self._socket = self._socket, None
         self._stop()
         if socket is not None:
-            close_soon(socket)
+            self._goodbye = close_soon(socket)
 
     async def close(self) -> None:
         """The same, waiting for the goodbye, at most a few seconds."""
-        socket, self._socket = self._socket, None
-        self._stop()
-        if socket is not None:
-            await socket.close()
+        self.close_soon()
+        if self._goodbye is not None:
+            await asyncio.wait([self._goodbye])
 
     def _stop(self) -> None:
         self._closed = True

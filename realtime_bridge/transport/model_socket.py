@@ -100,6 +100,7 @@ class ModelSocket(WSListener):
         self._transport: WSTransport | None = None
         self._parts: bytearray | None = None  # of a message in fragments
         self._parts_are_text = False
+        self._sent_binary = False
         self._over = False  # nothing is sent or received any more
         self._telling: asyncio.Handle | None = None  # `on_lost`, about to be called
 
@@ -230,8 +231,9 @@ class ModelSocket(WSListener):
             message_bytes, self._parts = bytes(self._parts), None
             if self._parts_are_text:
                 self._on_frame(message_bytes)
-            else:
-                log.warning("the model sent a binary message of %d bytes; ignored", len(message_bytes))
+            elif not self._sent_binary:
+                self._sent_binary = True
+                log.warning("the model sends binary messages, one of %d bytes; ignored", len(message_bytes))
 
     def _break_off(self, message: str, code: WSCloseCode) -> None:
         assert self._transport is not None
@@ -288,13 +290,13 @@ def closed_by_model(code: int, reason: str) -> ModelLost:
     return ModelLost(message=message, code=code, retryable=code not in _CLOSED_FOR_GOOD)
 
 
-def close_soon(socket: ModelConnection) -> None:
+def close_soon(socket: ModelConnection) -> asyncio.Task[None]:
     """Close a connection in the background: the goodbye takes a network round trip that nobody needs to wait for.
 
     Nothing comes from it any more.
     """
     socket.listen(_nobody, _nobody)
-    _in_background(socket.close())
+    return _in_background(socket.close())
 
 
 def _nobody(_: object) -> None:
@@ -346,7 +348,8 @@ async def _look_at_the_end(transport: WSTransport) -> None:
 _background: set[asyncio.Task[None]] = set()  # asyncio keeps only weak references to tasks
 
 
-def _in_background(work: Coroutine[Any, Any, None]) -> None:
+def _in_background(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     task = asyncio.get_running_loop().create_task(work)
     _background.add(task)
     task.add_done_callback(_background.discard)
+    return task

@@ -5,16 +5,16 @@ For browsers, desktop programs and tests. The program plays the audio, so nothin
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 import pybase64
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, OpenAIError
 
 from realtime_bridge.errors import MisuseError, ProtocolError, TransportError
 from realtime_bridge.transport.base import (
+    ModelConnected,
     ModelLost,
     TransportClosed,
     TransportEvent,
@@ -22,12 +22,15 @@ from realtime_bridge.transport.base import (
     TransportProblem,
     TransportReport,
 )
+from realtime_bridge.transport.confirmation import Confirmation
 from realtime_bridge.transport.endpoint import realtime_endpoint
-from realtime_bridge.transport.model_link import ModelLink
+from realtime_bridge.transport.model_link import LinkLimits, ModelLink
 from realtime_bridge.transport.model_socket import ModelSocket, OpenModel
 from realtime_bridge.wire import ClientEvent, append_frame, client, decode_server_event, encode, server
+from realtime_bridge.wire.session import other_formats
 
 CONFIRM_S_MAX = 10.0
+_FORMAT = "audio/pcm"
 HELD_BYTES_MAX = 640_000  # ten seconds of PCM16 at 24 kHz, in base64
 
 
@@ -39,13 +42,23 @@ class WebSocketTransport:
 
     plays_audio = False
 
-    def __init__(self, *, model: str, openai: AsyncOpenAI | None = None, open_model: OpenModel | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        model: str,
+        openai: AsyncOpenAI | None = None,
+        open_model: OpenModel | None = None,
+        confirm_s_max: float = CONFIRM_S_MAX,
+        link_limits: LinkLimits | None = None,
+    ) -> None:
         """`openai`: its base URL, key and headers are used; default: one made from the environment."""
         self._model = model
         self._openai = openai
-        self._link = ModelLink(open_model or self._open_model, on_frame=self._on_frame, report=self._on_report)
+        self._link = ModelLink(
+            open_model or self._open_model, on_frame=self._on_frame, report=self._on_report, limits=link_limits
+        )
+        self._confirmation = Confirmation(self._link.drop, seconds_max=confirm_s_max)
         self._listener: TransportListener | None = None
-        self._confirmed: asyncio.Future[None] | None = None
         self._listening = False  # the model knows the conversation, and may hear the caller
         self._held: deque[bytes] = deque()
         self._held_bytes = 0
@@ -55,27 +68,26 @@ class WebSocketTransport:
     @property
     def session_config(self) -> dict[str, Any]:
         """Both audio formats; see `RealtimeTransport.session_config`."""
-        return {"audio": {way: {"format": {"type": "audio/pcm", "rate": 24000}} for way in ("input", "output")}}
+        return {"audio": {way: {"format": {"type": _FORMAT, "rate": 24000}} for way in ("input", "output")}}
 
     async def connect(self, listener: TransportListener, *, session: dict[str, Any]) -> None:
         if self._closed or self._listener is not None:
             raise MisuseError("a transport connects once; make a new one")
         self._listener = listener
-        await self._link.open()
-        self._confirmed = asyncio.get_running_loop().create_future()
-        self.send(client.SessionUpdate(session={"type": "realtime", **session}))
         try:
-            async with asyncio.timeout(CONFIRM_S_MAX):
-                await self._confirmed
-        except TimeoutError as e:
+            await self._link.open()
+            self._confirmation.begin()
+            self.send(client.SessionUpdate(session={"type": "realtime", **session}))
+            await self._confirmation.first()
+        except BaseException:
+            self._confirmation.stop()
             await self._link.close()
-            raise TransportError(f"the model did not confirm the session within {CONFIRM_S_MAX:g} s") from e
+            raise
         self.resume()
 
     def send(self, event: ClientEvent) -> None:
-        if self._closed or not self._link.is_up:
-            message = f"{type(event).__name__} was not sent: no model is connected"
-            self._tell(TransportProblem(message=message))
+        if not self._link.is_up:
+            self._tell(TransportProblem(message=f"{type(event).__name__} was not sent: no model is connected"))
             return
         self._link.send(encode(event))
 
@@ -108,8 +120,8 @@ class WebSocketTransport:
         self._link.rotate(self.session_config)
 
     def switch(self) -> None:
-        self._listening = False
-        self._link.switch()
+        if self._link.switch():
+            self._listening = False
 
     def resume(self) -> None:
         self._listening = True
@@ -125,14 +137,19 @@ class WebSocketTransport:
         if self._closed:
             return
         self._closed = True
+        self._confirmation.give_up(ModelLost(message=reason, retryable=False))
         await self._link.close()
-        self._tell(TransportClosed(reason=reason))
+        if self._listener is not None:
+            self._listener(TransportClosed(reason=reason))
 
     async def _open_model(
         self, *, on_frame: Callable[[bytes], None], on_lost: Callable[[ModelLost], None]
     ) -> ModelSocket:
         if self._openai is None:
-            self._openai = AsyncOpenAI()
+            try:
+                self._openai = AsyncOpenAI()
+            except OpenAIError as e:
+                raise TransportError(str(e), retryable=False) from e
         endpoint = await realtime_endpoint(self._openai, model=self._model)
         return await ModelSocket.open(endpoint, on_frame=on_frame, on_lost=on_lost)
 
@@ -142,29 +159,41 @@ class WebSocketTransport:
         except ProtocolError as e:
             self._tell(TransportProblem(message=f"the model sent a malformed event: {e}", where=e.where))
             return
-        if self._confirmed is not None and not self._confirmed.done():
-            if isinstance(event, server.SessionUpdated):
-                self._confirmed.set_result(None)
-            elif isinstance(event, server.ErrorEvent):
-                self._confirmed.set_exception(refused(event))
+        if isinstance(event, server.SessionUpdated):
+            self._judge(event)
+        elif isinstance(event, server.ErrorEvent) and not self._confirmation.had_first:
+            self._confirmation.failed(refused(event))
         self._tell(event)
 
+    def _judge(self, event: server.SessionUpdated) -> None:
+        """The model has confirmed a session, perhaps with formats that nobody here can play."""
+        wrong = other_formats(event.session, _FORMAT)
+        message = f"the model's audio format is not {_FORMAT}: {', '.join(wrong)}"
+        if wrong and not self._confirmation.had_first:
+            self._confirmation.failed(ModelLost(message=message, retryable=False))
+            return
+        if wrong:
+            self._tell(TransportProblem(message=message))
+        self._confirmation.confirmed()
+
     def _on_report(self, report: TransportReport) -> None:
-        if isinstance(report, ModelLost):
+        if isinstance(report, ModelConnected) and self._confirmation.had_first:
+            self._confirmation.begin()
+        elif isinstance(report, ModelLost):
             self._listening = False
-            if self._confirmed is not None and not self._confirmed.done():
-                lost = TransportError(report.message, code=report.code, retryable=report.retryable)
-                self._confirmed.set_exception(lost)
+            self._confirmation.stop()
+            if not self._confirmation.had_first:
+                self._confirmation.failed(report)
                 self._link.close_soon()
                 return
         self._tell(report)
 
     def _tell(self, event: TransportEvent) -> None:
-        if self._listener is not None:
+        if self._listener is not None and not self._closed:
             self._listener(event)
 
 
-def refused(event: server.ErrorEvent) -> TransportError:
+def refused(event: server.ErrorEvent) -> ModelLost:
     """An error in place of the session's confirmation."""
     message = f"the model refused the session: {event.error.message}"
-    return TransportError(message, code=event.error.code, retryable=False)
+    return ModelLost(message=message, code=event.error.code, retryable=False)

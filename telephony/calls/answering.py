@@ -18,7 +18,8 @@ from realtime_bridge.agent import Agent
 from realtime_bridge.audio.transcode import AudioKind
 from realtime_bridge.errors import BridgeError, MisuseError
 from realtime_bridge.realtime import RealtimeSession
-from realtime_bridge.session.events import SessionEnd
+from realtime_bridge.session.events import SessionEnd, SessionError
+from realtime_bridge.session.usage import Tokens
 from realtime_bridge.transport.base import ModelLost
 from realtime_bridge.transport.endpoint import realtime_endpoint
 from realtime_bridge.transport.model_socket import ModelSocket, OpenModel
@@ -91,33 +92,51 @@ class Switchboard:
         for call in pending:
             log.error("%s did not end within %g s; it is given up", call.get_name(), CLOSE_S_MAX)
             call.cancel()
+        if pending:
+            await asyncio.wait(pending, timeout=1.0)
 
     async def _talk(self, transport: TwilioTransport, recorder: CallRecorder | None) -> None:
-        session = RealtimeSession(
-            self._agent, transport=transport, model=self._model, config=self._config, greeting=True
-        )
+        session: RealtimeSession | None = None
         reason = "the session could not begin"
-        if recorder is not None:
-            session.on(None, recorder.session_event)
-        if self._on_session is not None:
-            self._on_session(transport.call_sid, session)
         try:
+            session = self._session(transport, recorder)
             async with session:
                 async for event in session:
-                    if isinstance(event, SessionEnd):
+                    if isinstance(event, SessionError):
+                        level = logging.WARNING if event.level == "warning" else logging.ERROR
+                        log.log(level, "call %s: %s", transport.call_sid, event.message)
+                    elif isinstance(event, SessionEnd):
                         reason = event.reason
         except BridgeError as e:
-            log.error("call %s: %s", transport.call_sid, e)  # noqa: TRY400 - the message says it; no fault of ours
+            log.error("call %s: %s: %s", transport.call_sid, reason, e)  # noqa: TRY400 - the message says it; no fault of ours
         except Exception:
             log.exception("call %s failed", transport.call_sid)
         finally:
             await transport.close(reason)
             if recorder is not None:
-                record = await recorder.close(session.history, session.usage, reason)
-                if self._on_item_starts is not None:
-                    self._on_item_starts(recorder.item_wire_start)
-                if self._on_record is not None:
-                    self._on_record(record)
+                await self._write_down(session, recorder, reason)
+
+    def _session(self, transport: TwilioTransport, recorder: CallRecorder | None) -> RealtimeSession:
+        """Raises MisuseError for an agent that no session can be made of."""
+        session = RealtimeSession(
+            self._agent, transport=transport, model=self._model, config=self._config, greeting=True
+        )
+        if recorder is not None:
+            session.on(None, recorder.session_event)
+        if self._on_session is not None:
+            self._on_session(transport.call_sid, session)
+        return session
+
+    async def _write_down(self, session: RealtimeSession | None, recorder: CallRecorder, reason: str) -> None:
+        history, usage = ((), Tokens()) if session is None else (session.history, session.usage)
+        record = await recorder.close(history, usage, reason)
+        try:
+            if self._on_item_starts is not None:
+                self._on_item_starts(recorder.item_wire_start)
+            if self._on_record is not None:
+                self._on_record(record)
+        except Exception:
+            log.exception("call %s: what listens for records has failed", record.call_sid)
 
     def _recorder(self, start: Start) -> CallRecorder | None:
         if self._data_dir is None:

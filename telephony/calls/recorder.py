@@ -24,7 +24,8 @@ from realtime_bridge.session.usage import Tokens
 from realtime_bridge.tape import Source, TapeFile
 from realtime_bridge.transport.base import PlaybackFinished, PlaybackInterrupted, PlaybackStarted
 from realtime_bridge.wire import encode, server
-from telephony.bridge import ProgramInput, Tick, ToModel, ToPhone
+from telephony.bridge_commands import ToModel, ToPhone
+from telephony.bridge_inputs import ProgramInput, Tick
 from telephony.calls.folder import CallFolder
 from telephony.calls.record import Approval, BargeIn, CallRecord, Handoff, Line, ToolUse
 from telephony.calls.recording_file import RecordingFile
@@ -39,6 +40,7 @@ OUTPUT_BYTES_WHOLE = (
     512  # longer outputs are audio: the tape keeps their digest, enough to tell whether a replay differs
 )
 PROBLEMS_MAX = 100
+STREAM_AGE_S_MAX = 10.0  # of a stream, when its call is answered
 _CLEAR = b'{"event":"clear"'
 _OUTCOMES: dict[str, Literal["done", "failed", "rejected", "cancelled"]] = {
     "ok": "done",
@@ -104,7 +106,8 @@ class CallRecorder:
         self._input = "phone"
         self._tape.append(now - self._began, Source.PHONE, frame)
         if type(message) is Media:
-            zero = now - message.timestamp_ms / 1000
+            # Not long before the call was answered, whatever a broken phone's timestamps say.
+            zero = max(now - message.timestamp_ms / 1000, self._began - STREAM_AGE_S_MAX)
             if self._phone_zero is None or zero < self._phone_zero:
                 self._phone_zero = zero
             self._recording.caller_audio(message.timestamp_ms, message.mulaw)
