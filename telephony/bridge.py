@@ -22,7 +22,7 @@ import re
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import msgspec
 import pybase64
@@ -38,9 +38,23 @@ from realtime_bridge.transport.base import (
     TransportEvent,
     TransportProblem,
 )
-from realtime_bridge.wire import ClientEvent, ServerEvent, client, encode, server
+from realtime_bridge.wire import ClientEvent, client, encode, server
 from realtime_bridge.wire.session import audio_settings, other_formats
 from telephony.agent_audio import AgentAudio
+from telephony.bridge_commands import Command, EndCall, ModelReady, ModelUnfit, Report, ToModel, ToPhone
+from telephony.bridge_inputs import (
+    BridgeInput,
+    Discard,
+    HoldBack,
+    Interrupt,
+    LineEnded,
+    ModelGone,
+    ModelSwitched,
+    Mute,
+    Release,
+    Resume,
+    Tick,
+)
 from telephony.caller_audio import CallerAudio
 from telephony.playout import ItemKey, ItemPlayout, PlayedSpan, PlayoutLedger
 from telephony.twilio.media_stream import MediaStreamWriter
@@ -53,103 +67,6 @@ PROBE_S_IN_JITTER = 0.25
 REPLIES_MAX = 64
 TRUNCATES_KEPT = 64
 FORMAT_TRIES = 2
-
-
-class _Input(msgspec.Struct, frozen=True, tag_field="type"):
-    """Tagged like a client event, so that both kinds of program input are told apart on a tape."""
-
-
-class Tick(_Input, frozen=True, tag="bridge.tick"):
-    """Time has passed: the deadline was reached."""
-
-
-class Interrupt(_Input, frozen=True, tag="bridge.interrupt"):
-    """The program wants the reply stopped."""
-
-
-class Mute(_Input, frozen=True, tag="bridge.mute"):
-    """The model is to hear silence instead of the caller, or the caller again."""
-
-    muted: bool
-
-
-class Discard(_Input, frozen=True, tag="bridge.discard"):
-    """Nothing more of this response is to be heard."""
-
-    response_id: str
-
-
-class HoldBack(_Input, frozen=True, tag="bridge.hold_back"):
-    """The model's audio waits to be released, at most this long. Before the first audio."""
-
-    budget_ms: int
-
-
-class Release(_Input, frozen=True, tag="bridge.release"):
-    """This item may be heard up to `audio_ms` (None: all of it)."""
-
-    item_id: str
-    content_index: int
-    audio_ms: int | None
-
-
-class ModelSwitched(_Input, frozen=True, tag="bridge.model_switched"):
-    """Another model session, confirmed already, has taken the place of the one before."""
-
-
-class Resume(_Input, frozen=True, tag="bridge.resume"):
-    """The new model session knows the conversation: the caller may be heard by it."""
-
-
-class LineEnded(_Input, frozen=True, tag="bridge.line_ended"):
-    """The caller is gone; nothing will be heard any more. The last input."""
-
-
-class ModelGone(_Input, frozen=True, tag="bridge.model_gone"):
-    """The model's socket is lost; another may come, and then begins with `session.update`."""
-
-
-ProgramInput: TypeAlias = (
-    ClientEvent | Interrupt | Mute | Discard | HoldBack | Release | ModelGone | ModelSwitched | Resume | LineEnded
-)
-BridgeInput: TypeAlias = Media | Dtmf | Mark | Stop | ServerEvent | ProgramInput | Tick
-
-
-class ToPhone(msgspec.Struct, frozen=True, gc=False):
-    """One text frame for the phone's socket."""
-
-    frame: bytes
-
-
-class ToModel(msgspec.Struct, frozen=True, gc=False):
-    """One text frame for the model's socket."""
-
-    frame: bytes
-
-
-class Report(msgspec.Struct, frozen=True):
-    """Something for the session to know."""
-
-    event: TransportEvent
-
-
-class ModelReady(msgspec.Struct, frozen=True):
-    """The model has confirmed the session; it hears the caller from here on."""
-
-
-class ModelUnfit(msgspec.Struct, frozen=True):
-    """The model insists on an audio format that this call does not speak: the connection is of no use."""
-
-    message: str
-
-
-class EndCall(msgspec.Struct, frozen=True):
-    """The phone's stream is over."""
-
-    reason: str
-
-
-Command: TypeAlias = ToPhone | ToModel | Report | ModelReady | ModelUnfit | EndCall
 
 
 @dataclass(slots=True)

@@ -17,7 +17,9 @@ from realtime_bridge.audio.transcode import transcoder
 from realtime_bridge.errors import InternalError, ProtocolError
 from realtime_bridge.tape import Source, TapeRecord, read_tape
 from realtime_bridge.wire import decode_server_event
-from telephony.bridge import Bridge, BridgeInput, ProgramInput, Tick, ToModel, ToPhone
+from telephony.bridge import Bridge
+from telephony.bridge_commands import ToModel, ToPhone
+from telephony.bridge_inputs import BridgeInput, ProgramInput, Tick
 from telephony.calls.recorder import CallHead, on_tape
 from telephony.twilio.media_stream import decode_message
 

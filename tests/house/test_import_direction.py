@@ -27,6 +27,7 @@ FLOORS = {
     ],
     "telephony": [
         {"settings", "logs", "latency", "limits", "tokens", "playout", "twilio", "demo.agent", "offline"},
+        {"bridge_inputs", "bridge_commands"},
         {"agents", "holdback", "caller_audio", "stream"},
         {"agent_audio", "handoff", "testing"},
         {"bridge", "server"},

@@ -48,6 +48,8 @@ PURE = {
     "telephony": [
         "agent_audio",
         "bridge",
+        "bridge_commands",
+        "bridge_inputs",
         "caller_audio",
         "calls.record",
         "calls.recording",

@@ -4,7 +4,7 @@ from simulation.world import FromModel, FromPhone, ModelOpen, ToModel, ToPhone
 
 from realtime_bridge.audio.transcode import Transcoder
 from realtime_bridge.wire import client, decode_server_event
-from telephony import bridge
+from telephony import bridge, bridge_commands, bridge_inputs
 from telephony.twilio.media_stream import MediaStreamReader
 from telephony.twilio.messages import Connected, Start
 
@@ -37,16 +37,16 @@ class BridgeMachine:
                 detection = {"type": "server_vad", "interrupt_response": self._interrupt_response}
                 session = {"type": "realtime", "audio": {"input": {"turn_detection": detection}}}
                 return self._give(client.SessionUpdate(session=session), now)
-        return self._give(bridge.Tick(), now)
+        return self._give(bridge_inputs.Tick(), now)
 
     def _give(self, event, now):
         outputs = []
         for command in self._bridge.handle(event, now):
             match command:
-                case bridge.ToPhone():
+                case bridge_commands.ToPhone():
                     outputs.append(ToPhone(command.frame))
-                case bridge.ToModel():
+                case bridge_commands.ToModel():
                     outputs.append(ToModel(command.frame))
-                case bridge.Report():
+                case bridge_commands.Report():
                     self.reports.append((now, command.event))
         return outputs

@@ -11,24 +11,19 @@ from realtime_bridge.audio.transcode import transcoder
 from realtime_bridge.transport import base
 from realtime_bridge.wire import Item, Response, client, server
 from realtime_bridge.wire.server import ErrorDetail
-from telephony.bridge import (
-    Bridge,
+from telephony.bridge import Bridge
+from telephony.bridge_commands import EndCall, ModelReady, ModelUnfit, Report, ToModel, ToPhone
+from telephony.bridge_inputs import (
     Discard,
-    EndCall,
     HoldBack,
     Interrupt,
     LineEnded,
     ModelGone,
-    ModelReady,
     ModelSwitched,
-    ModelUnfit,
     Mute,
     Release,
-    Report,
     Resume,
     Tick,
-    ToModel,
-    ToPhone,
 )
 from telephony.twilio.media_stream import decode_command
 from telephony.twilio.messages import ClearAudio, Dtmf, Mark, Media, PlayMark, PlayMedia, Stop

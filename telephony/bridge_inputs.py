@@ -1,0 +1,70 @@
+"""What goes into the bridge, beside the messages of the phone and the events of the model."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from realtime_bridge.wire import ClientEvent, ServerEvent
+from telephony.twilio.messages import Dtmf, Mark, Media, Stop
+
+
+class _Input(msgspec.Struct, frozen=True, tag_field="type"):
+    """Tagged like a client event, so that both kinds of program input are told apart on a tape."""
+
+
+class Tick(_Input, frozen=True, tag="bridge.tick"):
+    """Time has passed: the deadline was reached."""
+
+
+class Interrupt(_Input, frozen=True, tag="bridge.interrupt"):
+    """The program wants the reply stopped."""
+
+
+class Mute(_Input, frozen=True, tag="bridge.mute"):
+    """The model is to hear silence instead of the caller, or the caller again."""
+
+    muted: bool
+
+
+class Discard(_Input, frozen=True, tag="bridge.discard"):
+    """Nothing more of this response is to be heard."""
+
+    response_id: str
+
+
+class HoldBack(_Input, frozen=True, tag="bridge.hold_back"):
+    """The model's audio waits to be released, at most this long. Before the first audio."""
+
+    budget_ms: int
+
+
+class Release(_Input, frozen=True, tag="bridge.release"):
+    """This item may be heard up to `audio_ms` (None: all of it)."""
+
+    item_id: str
+    content_index: int
+    audio_ms: int | None
+
+
+class ModelSwitched(_Input, frozen=True, tag="bridge.model_switched"):
+    """Another model session, confirmed already, has taken the place of the one before."""
+
+
+class Resume(_Input, frozen=True, tag="bridge.resume"):
+    """The new model session knows the conversation: the caller may be heard by it."""
+
+
+class LineEnded(_Input, frozen=True, tag="bridge.line_ended"):
+    """The caller is gone; nothing will be heard any more. The last input."""
+
+
+class ModelGone(_Input, frozen=True, tag="bridge.model_gone"):
+    """The model's socket is lost; another may come, and then begins with `session.update`."""
+
+
+ProgramInput: TypeAlias = (
+    ClientEvent | Interrupt | Mute | Discard | HoldBack | Release | ModelGone | ModelSwitched | Resume | LineEnded
+)
+BridgeInput: TypeAlias = Media | Dtmf | Mark | Stop | ServerEvent | ProgramInput | Tick
