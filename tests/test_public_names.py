@@ -5,7 +5,7 @@ import importlib
 import pytest
 
 
-@pytest.mark.parametrize("package", ["realtime_bridge", "telephony"])
+@pytest.mark.parametrize("package", ["realtime_bridge", "realtime_bridge.transport", "telephony"])
 def test_every_public_name_can_be_had_and_no_other(package):
     module = importlib.import_module(package)
     assert sorted(module.__all__) == sorted(module._HOMES)
