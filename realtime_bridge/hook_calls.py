@@ -20,6 +20,9 @@ HOOK_S_MAX = 10.0
 WAITING_MAX = 1000
 STOP_S_MAX = 2.0
 
+# Most events call no hook: those are sorted out at once.
+_CALLING = {events.AgentStart, events.AgentEnd, events.AgentHandoff, events.AgentToolStart, events.AgentToolEnd}
+
 _Call: TypeAlias = tuple[str, Callable[[], Awaitable[None]]]
 
 
@@ -41,6 +44,8 @@ class HookCalls:
 
     def happened(self, event: SessionEvent) -> None:
         """Put the hooks that an event calls in line."""
+        if type(event) not in _CALLING:
+            return
         match event:
             case events.AgentStart():
                 self._add(event.agent, lambda h, a: h.on_start(self._run_context(event.agent), a))

@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, Self
 
 from realtime_bridge.agent import Agent
+from realtime_bridge.alarm import Alarm
 from realtime_bridge.approvals import ApprovalRequest, ApprovalSettings
 from realtime_bridge.context import RunContext
 from realtime_bridge.errors import MisuseError, TransportError
@@ -122,6 +123,7 @@ class RealtimeSession:
         self._owner: asyncio.Task[None] | None = None
         self._inbox: deque[tuple[Input, asyncio.Future[None] | None]] = deque()
         self._arrived = asyncio.Event()
+        self._alarm: Alarm | None = None
         self._listeners: list[tuple[str | None, Listener]] = []
         self._events: deque[SessionEvent] = deque()
         self._events_arrived = asyncio.Event()
@@ -192,6 +194,7 @@ class RealtimeSession:
             self._over = True
             await self._transport.close("the session could not begin")
             raise
+        self._alarm = Alarm(lambda: self._put(inputs.Tick()))
         self._put(inputs.Started())
         self._owner = asyncio.create_task(self._own(), name="realtime-session")
         return self
@@ -367,15 +370,12 @@ class RealtimeSession:
             await self._finish()
 
     async def _wait(self) -> None:
-        """Until something arrives or the next deadline, which becomes a Tick."""
+        """Until something arrives; at the next deadline, a Tick does."""
         assert self._machine is not None
-        deadlines = [self._machine.next_deadline(), self._audio.next_deadline()]
-        deadline = min((d for d in deadlines if d is not None), default=None)
-        try:
-            async with asyncio.timeout_at(deadline):
-                await self._arrived.wait()
-        except TimeoutError:
-            self._put(inputs.Tick())
+        assert self._alarm is not None
+        deadlines = (self._machine.next_deadline(), self._audio.next_deadline())
+        self._alarm.set(min((d for d in deadlines if d is not None), default=None))
+        await self._arrived.wait()
 
     def _step(self, event: Input, now: float) -> None:
         assert self._machine is not None
@@ -393,10 +393,10 @@ class RealtimeSession:
 
     def _perform(self, command: commands.Command, now: float) -> None:
         match command:
-            case commands.Send():
-                self._transport.send(command.event)
             case commands.Emit():
                 self._deliver(self._work.with_exception(command.event))
+            case commands.Send():
+                self._transport.send(command.event)
             case commands.Interrupt():
                 self._transport.interrupt()
             case commands.Discard():
@@ -456,6 +456,8 @@ class RealtimeSession:
     async def _finish(self) -> None:
         """Whatever ended the session: nothing of it is left running."""
         self._over = True
+        if self._alarm is not None:
+            self._alarm.cancel()
         await self._work.stop()
         await (self._closing or self._close_now("the session has ended"))
         for _, done in self._inbox:

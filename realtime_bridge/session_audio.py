@@ -60,6 +60,8 @@ class ProgramAudio:
     def take(self, now: float) -> list[Audio]:
         """What the program is to hear now."""
         self._ready += self._hold.due(now)
+        if not self._ready:
+            return []
         heard = [chunk for chunk in self._ready if chunk.response_id not in self._discarded]
         self._ready.clear()
         return heard

@@ -47,7 +47,8 @@ class Core:
         self.out.append(command)
 
     def emit(self, *events: SessionEvent) -> None:
-        self.out += [Emit(event=event) for event in events]
+        for event in events:
+            self.out.append(Emit(event=event))
 
     def send(self, *events: ClientEvent) -> None:
         """To the model, if there is one; what it must know it is told again when it is back (`recovery`)."""

@@ -23,16 +23,14 @@ class Spoken:
     """One spoken part of an assistant's item: its words, and how much audio had come before each piece of them."""
 
     pieces: list[tuple[int, str]] = field(default_factory=list)  # (audio_ms before it, words)
+    text: str = ""  # all pieces
     audio_ms: int = 0
     complete: bool = False  # all its audio has come
     stopped: bool = False  # interrupted while it grew: audio that still comes is not heard
 
-    @property
-    def text(self) -> str:
-        return "".join(words for _, words in self.pieces)
-
     def add(self, words: str) -> None:
         self.pieces.append((self.audio_ms, words))
+        self.text += words
 
     def settle(self, transcript: str) -> None:
         """The whole transcript is known: add what is missing of it; replace what differs."""
@@ -41,7 +39,7 @@ class Spoken:
             if len(transcript) > len(known):
                 self.add(transcript[len(known) :])
         else:
-            self.pieces = [(0, transcript)]
+            self.pieces, self.text = [(0, transcript)], transcript
 
     def sure_ms(self, chars: int) -> int | None:
         """Audio that cannot hold more than the first `chars` characters; None when that is all of it so far."""

@@ -216,9 +216,9 @@ class SessionMachine:
         for what in core.responses.expire(core.now):
             core.problem(what, "model", code="response_lost", level="warning")
         self._recovery.step()
-        if any(isinstance(command, Close) for command in core.out):
+        if Close in map(type, core.out):
             self._end()
-        elif core.connected:
+        elif core.connected and core.responses.queued:
             may_speak = not core.line.turn_is_callers(core.now) and not self._tools.handing_over
             wanted = core.responses.pump(core.now, may_speak=may_speak, quiet=not core.line.playing(core.now))
             core.out += [Send(event=event) for event in wanted]

@@ -87,6 +87,11 @@ class Responses:
         """Somebody wants a response that has not begun."""
         return self._sent is not None or bool(self._queue)
 
+    @property
+    def queued(self) -> bool:
+        """Something waits that `pump` has not given out."""
+        return bool(self._queue)
+
     # -- asking --
 
     def want(self, *, items: tuple[str, ...] = (), when_idle: bool = False) -> None:

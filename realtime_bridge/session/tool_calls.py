@@ -65,6 +65,11 @@ class ToolCalls:
         call = self._calls.get(call_id)
         return call if call is not None and call.state in states else None
 
+    @property
+    def any_open(self) -> bool:
+        """Has some call no answer yet?"""
+        return bool(self._open)
+
     def open(self) -> list[Call]:
         """Calls that have no answer yet, oldest first."""
         return list(self._open.values())

@@ -123,6 +123,8 @@ class ToolDesk:
 
     def expire(self) -> None:
         """Time limits: approvals nobody gave, results that waited for others, fillers."""
+        if not (self._calls.any_open or self._held):
+            return
         now = self._core.now
         for call in self._calls.expired(now):
             approved = self._core.settings.approvals.on_timeout == "approve"
@@ -202,6 +204,15 @@ class ToolDesk:
 
     def caller_turn(self) -> None:
         self._mends = 0
+
+    def model_lost(self) -> None:
+        """A hosted server's call lives in the model session it was wanted in; the next one will want it anew."""
+        for call in self._calls.open():
+            if call.server_label is not None:
+                request = self._calls.request(call)
+                self._core.emit(ToolApprovalResolved(request=request, approved=False, by="model_lost"))
+                self._core.responses.withdraw(call.call_id)
+                self._calls.answer(call)
 
     def end(self) -> None:
         """The session is over: nobody is asked any more, and what runs is stopped, but for background tools."""
