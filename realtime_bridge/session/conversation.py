@@ -55,6 +55,11 @@ class Conversation:
     def spoken(self, item_id: str, content_index: int) -> Spoken | None:
         return self._spoken.get(item_id, {}).get(content_index)
 
+    def ends_with_callers_words(self) -> bool:
+        """Is the caller's turn the last, and known?"""
+        last = self._items[self._order[-1]] if self._order else None
+        return last is not None and last.role == "user" and bool(last.text)
+
     def output_of(self, response_id: str) -> str:
         """A response's words, as heard."""
         return joined(item for item in self.history if item.response_id == response_id)

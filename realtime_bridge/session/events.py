@@ -82,11 +82,12 @@ class ToolApprovalRequested(_Event, frozen=True, kw_only=True, tag="tool_approva
 
 
 class ToolApprovalResolved(_Event, frozen=True, kw_only=True, tag="tool_approval_resolved"):
-    """A call waits no more. `by`: program, timeout, or session_end (then it was neither approved nor run)."""
+    """A call waits no more. `by`: program, timeout, session_end, or model_lost (a hosted server's call that ended with its
+    model session); after the last two it was not run."""
 
     request: ApprovalRequest
     approved: bool
-    by: Literal["program", "timeout", "session_end"]
+    by: Literal["program", "timeout", "session_end", "model_lost"]
 
 
 class Audio(_Event, frozen=True, kw_only=True, tag="audio"):

@@ -17,13 +17,15 @@ _NOTE = (
     "what the caller has heard, and do not call a tool again whose result is there or still to come."
 )
 _LOST_S_MAX = 120.0
+_NOTE_MISSED = " What the caller said last was lost: ask them, in a few words, to say it again."
 _SPARE_S_MAX = 60.0  # for a fresh session to be ready, before another is asked for
 
 
 class Recovery:
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._owed = False  # a reply was lost
+        self._owed = False  # a reply was lost, or a turn of the caller's that had none yet
+        self._missed = False  # what the caller said last never came as words
         self._spare = False
         self._attempt = 1
         self._rotate_at: float | None = None
@@ -37,7 +39,10 @@ class Recovery:
         core = self._core
         if not core.connected:
             return
-        self._owed = core.responses.active is not None and not core.is_dropped(core.responses.active)
+        self._missed = core.line.turn_is_callers(core.now) and not core.conversation.ends_with_callers_words()
+        self._owed = core.line.turn_is_callers(core.now) or (
+            core.responses.active is not None and not core.is_dropped(core.responses.active)
+        )
         core.connected = False
         self._lost_until = core.now + _LOST_S_MAX
         self._spare = False
@@ -104,8 +109,9 @@ class Recovery:
             type="message",
             id=core.ids.new("item"),
             role="system",
-            content=(ContentPart(type="input_text", text=_NOTE),),
+            content=(ContentPart(type="input_text", text=_NOTE + (_NOTE_MISSED if self._missed else "")),),
         )
+        self._missed = False
         if items:
             core.conversation.hide(note.id or "")
             items.append(note)

@@ -116,6 +116,7 @@ class Reports:
         core = self._core
         if report.retryable:
             self._recovery.lost(report.message)
+            self._tools.model_lost()
             return
         code = None if report.code is None else str(report.code)
         core.problem(report.message, "transport", code=code, fatal=True)

@@ -338,6 +338,13 @@ class World:
     def _switch(self) -> None:
         self._feed(inputs.AgentSwitched(agent=self.random.choice((BILLING, self.opening.agent))))
 
+    @property
+    def _session_knows_of_a_turn(self) -> bool:
+        """The caller has spoken, the model has said so, and no reply has begun since."""
+        turns = (server.InputAudioBufferSpeechStopped, server.ResponseCreated, base.ModelLost, inputs.AgentSwitched)
+        last = next((e for at, e in reversed(self.inputs) if isinstance(e, turns) and at > self.now - 2.0), None)
+        return isinstance(last, server.InputAudioBufferSpeechStopped)
+
     def _late_event(self) -> None:
         """Something that was delivered before comes again."""
         old = [e for _, e in self.inputs if isinstance(e, server.ResponseOutputItemDone | server.ConversationItemDone)]
@@ -348,6 +355,8 @@ class World:
         if not self.peer.alive or self.random.random() < 0.5:
             return
         self.peer.alive = False
+        if self._session_knows_of_a_turn:
+            self._owe("the caller's turn, whose answer was lost")
         if self.player.growing is not None and self.player.growing not in self.player.dropped:
             self._owe(f"{self.player.growing}, lost half-way")
         self.player.growing = None

@@ -1,10 +1,12 @@
 """One conversation over several model sessions."""
 
+import pytest
 from support.machine_script import BILLING, barge_in, called, creates, finish, growing_reply, script, waiting_refund
 
 from realtime_bridge.session import commands, events, inputs
+from realtime_bridge.session.specs import AgentSpec, McpSpec
 from realtime_bridge.transport import base
-from realtime_bridge.wire import Response, client, server
+from realtime_bridge.wire import Item, Response, client, server
 
 
 def test_a_lost_model_session_is_replaced_and_knows_what_was_heard():
@@ -51,6 +53,31 @@ def test_a_request_lost_on_the_way_is_asked_again():
     s.say("hello")
     s.model.feed(base.ModelLost(message="gone"), base.ModelConnected(attempt=2))
     assert len(creates(s)) == 2
+
+
+@pytest.mark.parametrize(("transcript", "asked_again"), [("I want a refund", False), (None, True)])
+def test_a_caller_whose_turn_was_lost_is_answered_or_asked_again(transcript, asked_again):
+    s = script()
+    s.model.reply("Hello")
+    s.model.feed(server.InputAudioBufferSpeechStarted(audio_start_ms=0, item_id="u"))
+    s.model.feed(server.InputAudioBufferSpeechStopped(audio_end_ms=0, item_id="u"))
+    if transcript is not None:
+        completed = {"item_id": "u", "content_index": 0, "transcript": transcript}
+        s.model.feed(server.InputAudioTranscriptionCompleted(**completed))
+    s.model.feed(base.ModelLost(message="gone"), base.ModelConnected(attempt=2))
+    assert len(creates(s)) == 1
+    note = s.sent(client.ConversationItemCreate)[-1].item.content[0].text
+    assert ("say it again" in note) == asked_again
+
+
+def test_a_hosted_servers_call_ends_with_its_model_session():
+    s = script(AgentSpec(name="desk", mcp=(McpSpec(server_label="shop"),)))
+    item = Item(type="mcp_approval_request", id="req_1", server_label="shop", name="buy", arguments="{}")
+    s.model.feed(server.ConversationItemDone(item=item), base.ModelLost(message="gone"))
+    assert [(e.approved, e.by) for e in s.told(events.ToolApprovalResolved)] == [(False, "model_lost")]
+    s.do(inputs.ApprovalGiven(call_id="req_1", approved=True))
+    s.model.feed(base.ModelConnected(attempt=2))
+    assert all(e.item.type != "mcp_approval_response" for e in s.sent(client.ConversationItemCreate))
 
 
 def test_approvals_outlive_a_model_session():
