@@ -1,17 +1,16 @@
 """What the documents and the command line promise is there: commands, options, settings, links, the version."""
 
-import os
+import contextlib
+import io
 import re
 import shlex
-import subprocess
-import sys
 import tomllib
 from functools import cache
 
 import pytest
 from support.source import PACKAGES, ROOT, files
 
-from telephony.cli import COMMANDS
+from telephony.cli import COMMANDS, main
 from telephony.settings import Settings, settings_table
 
 DOCUMENTS = [path for path in files() if path.suffix == ".md"]
@@ -21,13 +20,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 @cache
 def program(*arguments: str) -> str:
-    """What `realtime-bridge` prints, in one line."""
-    done = subprocess.run(
-        [sys.executable, "-c", "from telephony.cli import main; main()", *arguments],
-        cwd=ROOT, env={"PATH": os.environ["PATH"], "COLUMNS": "200"}, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return " ".join(done.stdout.split())
+    """What `realtime-bridge` prints to a pipe, in one line."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.suppress(SystemExit):
+        main(list(arguments))
+    return " ".join(printed.getvalue().split())
 
 
 def shell_lines(document):

@@ -71,6 +71,7 @@ class Module:
         return found
 
 
+@cache
 def imported_names(path: Path) -> list[str]:
     """All that a file of Python imports, each name in full."""
     return [

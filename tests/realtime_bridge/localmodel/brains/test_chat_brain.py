@@ -20,6 +20,7 @@ FIND = function("find_order", "Find an order.", order_id={"type": "string"})
 ASKED = turn([caller("Where is my order?")], [FIND], "You are a baker.")
 TEXT = [chunk(""), chunk("We are "), chunk("open. We close"), chunk(" at 6.30 p.m. today."), chunk(finish="stop")]
 QUICK = ChatTimeouts(connect_s=2.0, first_token_s=0.3, total_s=0.6)
+UNENDED = ChatTimeouts(total_s=1.5)  # time enough for a first word on a busy machine
 
 
 async def respond(endpoint, asked=ASKED, timeouts=None):
@@ -147,7 +148,7 @@ BEGUN = [Say("We are open."), Say("We"), Say(APOLOGY)]
         ((404, {"error": {"message": "no such model"}}), APOLOGISED, "no such model"),
         ((200, {"choices": []}), APOLOGISED, "the reply broke off"),
         (_hang, APOLOGISED, "no word of a reply after 0."),
-        (_hang_in_the_middle, [Say("We are open."), Say(APOLOGY)], "no end of the reply after 0."),
+        (_hang_in_the_middle, [Say("We are open."), Say(APOLOGY)], "no end of the reply after "),
         (_cut, [Say("We are open."), Say(APOLOGY)], "the connection failed"),
         (_ends_early, BEGUN, "the reply broke off in the middle"),
         (_garbage, APOLOGISED, "no chat completion"),
@@ -168,14 +169,16 @@ BEGUN = [Say("We are open."), Say("We"), Say(APOLOGY)]
     ],
 )
 def test_the_caller_hears_an_apology_and_the_log_the_cause(reply, expected, logged, caplog):
-    done, _ = answers(reply, timeouts=None if isinstance(reply, tuple) else QUICK)  # a status is tried again
+    done, _ = answers(
+        reply, timeouts={_hang: QUICK, _hang_in_the_middle: UNENDED}.get(reply if callable(reply) else None)
+    )
     assert done == expected
     errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert any("the language model failed" in message and logged in message for message in errors)
 
 
 def test_a_reply_that_never_ends_is_ended(caplog):
-    done, _ = answers(_endless, timeouts=QUICK)
+    done, _ = answers(_endless, timeouts=UNENDED)
     assert len(done) > 3
     assert done[-1] == Say(APOLOGY)
     assert "no end of the reply" in caplog.text
