@@ -338,6 +338,7 @@ class Conversation:
         """The item with the words that were heard, where it was cut; else with all words known of it."""
         unheard: list[str] = []
         heard_ms: int | None = None
+        whole = True
         for index, spoken in self._spoken.get(item.item_id, {}).items():
             part = _part(item, index, "output_audio")
             if (item.item_id, index) not in self._cuts:
@@ -349,10 +350,12 @@ class Conversation:
                 spoken.settle(part.transcript)
             words = heard_text(spoken, heard_ms, self._lead.ms)
             unheard.append(spoken.text[len(words) :].strip())
+            whole = whole and heard_ms >= spoken.audio_ms and not unheard[-1]
             item = with_part(item, index, msgspec.structs.replace(part, transcript=words))
         if heard_ms is None:
             return item
-        return msgspec.structs.replace(item, cut=True, heard_ms=heard_ms, unheard=" ".join(w for w in unheard if w))
+        rest = " ".join(words for words in unheard if words)
+        return msgspec.structs.replace(item, cut=not whole, heard_ms=heard_ms, unheard=rest)
 
 
 def _part(item: HistoryItem, index: int, kind: str) -> ContentPart:

@@ -132,6 +132,13 @@ def test_an_interrupted_reply_ends_with_the_audio_it_had():
     assert (words(conversation), conversation.history[0].heard_ms) == (["Good morning"], 1000)
 
 
+def test_an_interruption_that_came_too_late_cut_nothing():
+    conversation = Conversation()
+    spoken_reply(conversation, "Good", " morning")
+    conversation.stopped("r")
+    assert (words(conversation), conversation.history[0].cut) == (["Good morning"], False)
+
+
 def test_what_was_heard_to_the_end_says_so():
     conversation = Conversation()
     spoken_reply(conversation, "Good", " morning")
