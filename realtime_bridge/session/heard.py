@@ -89,22 +89,19 @@ def _chars_at(spoken: Spoken, at_ms: int, lead_ms: float) -> float:
             points.append((start, float(chars)))
         chars += len(words)
     if spoken.complete:
-        points = [p for p in points if p[0] < spoken.audio_ms]
-        points.append((float(spoken.audio_ms), float(chars)))
-    (t0, c0) = points[0]
+        end_ms = float(spoken.audio_ms)
+    else:
+        # More was to come: the words before the last audio are said by its end, and by the lead after it.
+        end_ms = spoken.audio_ms + lead_ms
+        chars = sum(len(words) for before_ms, words in spoken.pieces if before_ms < spoken.audio_ms)
+    points = [point for point in points if point[0] < end_ms]
+    points.append((end_ms, float(chars)))
+    t0, c0 = points[0]
     for t1, c1 in points[1:]:
         if at_ms <= t1:
             return c0 + (c1 - c0) * (at_ms - t0) / (t1 - t0)
         t0, c0 = t1, c1
-    return c0 + (at_ms - t0) / 1000 * _rate(points, chars, spoken.audio_ms)
-
-
-def _rate(points: list[tuple[float, float]], chars: int, audio_ms: int) -> float:
-    """Characters a second beyond the last point: as before it, or as the whole so far."""
-    t, c = points[-1]
-    if c > 0:
-        return c / t * 1000
-    return chars / audio_ms * 1000 if audio_ms else _CHARS_PER_S_MAX
+    return c0
 
 
 def _whole_words(text: str, chars: float) -> str:
