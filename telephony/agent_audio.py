@@ -9,6 +9,7 @@ Pure: the time is an argument (seconds, monotonic).
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 
 from realtime_bridge.audio.g711 import MULAW_SILENCE
 from realtime_bridge.audio.transcode import Transcoder
@@ -126,12 +127,12 @@ class AgentAudio:
             frames += self._send(key, mulaw, now)
         return frames
 
-    def due_at(self, now: float) -> float | None:
-        """When `let_go` and `refill` should be called. Later than now."""
-        refill_at = self._ledger.plays_until(now) - PHONE_MS_MAX / 1000 + REFILL_STEP_S if self._waiting else None
-        held_at = self._holdback.due_at if self._holdback is not None else None
-        due = [at for at in (refill_at, held_at) if at is not None]
-        return max(now + STEP_S, min(due)) if due else None
+    def due_at(self, now: float) -> float:
+        """When `let_go` and `refill` should be called. Later than now; infinite when nothing waits here."""
+        due_at = inf if self._holdback is None else self._holdback.due_at
+        if self._waiting:
+            due_at = min(due_at, self._ledger.plays_until(now) - PHONE_MS_MAX / 1000 + REFILL_STEP_S)
+        return max(now + STEP_S, due_at)
 
     def probe(self, now: float) -> list[bytes]:
         """A mark while nothing plays: its echo measures the round trip."""

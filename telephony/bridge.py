@@ -22,6 +22,7 @@ import re
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, cast
 
 import msgspec
@@ -105,8 +106,8 @@ class Bridge:
         self._resumed = True  # there is nothing that a first session would have to be told
         self._probes = 0
         self._probe_at = now
-        self._playout_at: float | None = None
-        self._agent_at: float | None = None
+        self._playout_at = inf
+        self._agent_at = inf
         self._handlers = self._table()
 
     # ---- the machine's three doors -------------------------------------------------------------------------------
@@ -121,11 +122,7 @@ class Bridge:
     @property
     def next_deadline(self) -> float:
         """When to call `handle(Tick(), now)`, unless something else happens before."""
-        deadline = self._probe_at
-        for at in (self._caller.stalls_at, self._playout_at, self._agent_at):
-            if at is not None and at < deadline:
-                deadline = at
-        return deadline
+        return min(self._probe_at, self._caller.stalls_at, self._playout_at, self._agent_at)
 
     def take_played(self, now: float, *, final: bool = False) -> list[PlayedSpan]:
         """What the caller has heard since the last call, for recordings. `final`: the stream is over."""
@@ -169,7 +166,7 @@ class Bridge:
     # ---- the phone ---------------------------------------------------------------------------------------------------
 
     def _on_media(self, media: Media, now: float) -> list[Command]:
-        return [ToModel(frame) for frame in self._caller.media(media, now)]
+        return list(map(ToModel, self._caller.media(media, now)))  # no function call of ours, fifty times a second
 
     def _on_mark(self, mark: Mark, now: float) -> list[Command]:
         self._ledger.mark_echoed(mark.name, now)
@@ -177,14 +174,14 @@ class Bridge:
 
     def _on_tick(self, _: Tick, now: float) -> list[Command]:
         commands: list[Command] = [ToModel(frame) for frame in self._caller.stall(now)]
-        if self._agent_at is not None and now >= self._agent_at:
+        if now >= self._agent_at:
             commands += self._to_phone(self._agent.let_go(now) + self._agent.refill(now), now)
         if now >= self._probe_at:
             self._probes += 1
             self._probe_at = now + self._probe_pause_s()
             if not self._agent.unheard(now):
                 commands += self._to_phone(self._agent.probe(now), now)
-        if self._playout_at is not None and now >= self._playout_at:
+        if now >= self._playout_at:
             commands += self._advance(now)
         return commands
 
@@ -334,7 +331,7 @@ class Bridge:
         cuts = tuple(map(_cut, unheard))
         for p, cut in zip(unheard, cuts, strict=True):
             commands += self._truncate_item(p.key, cut.heard_ms)
-        self._playout_at = self._agent_at = None
+        self._playout_at = self._agent_at = inf
         if speaking or cuts:
             commands.append(Report(PlaybackInterrupted(cuts=cuts, by=by)))
         return commands

@@ -10,6 +10,7 @@ Pure: the time is an argument (seconds, monotonic).
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 
 import pybase64
 
@@ -32,13 +33,13 @@ class CallerAudio:
 
     def __init__(self, transcoder: Transcoder) -> None:
         self.muted = False
+        self.stalls_at = inf  # when `stall` should be called, if no media comes before
         self._transcoder = transcoder
         self._passes_through = transcoder.model_format == "pcmu"
         self._ready = False
         self._held: deque[bytes] = deque()
         self._held_ms = 0.0
         self._expected_ms: float | None = None  # timestamp the next media should carry
-        self._stalls_at: float | None = None
         self._made_up_ms = 0.0  # silence sent since the last media
         self.lost_ms = 0.0  # held audio that had to make room
         self.unfilled_ms = 0.0  # of gaps too long to fill
@@ -53,7 +54,7 @@ class CallerAudio:
                 frames = self._fill(gap_ms)
         self._expected_ms = media.timestamp_ms + len(mulaw) / BYTES_PER_MS
         self._made_up_ms = 0.0
-        self._stalls_at = now + STALL_S
+        self.stalls_at = now + STALL_S
         if self._passes_through and self._ready and not self.muted:
             frames.append(append_frame(media.payload))
         else:
@@ -62,17 +63,12 @@ class CallerAudio:
 
     def stall(self, now: float) -> list[bytes]:
         """To be called at `stalls_at`: nothing has come for a while, so silence is sent in its place."""
-        if self._stalls_at is None or now < self._stalls_at:
+        if now < self.stalls_at:
             return []
-        self._stalls_at = now + STALL_STEP_MS / 1000
+        self.stalls_at = now + STALL_STEP_MS / 1000
         step_ms = STALL_STEP_MS if self._made_up_ms else round(STALL_S * 1000)
         self._made_up_ms += step_ms
         return self._give(MULAW_SILENCE * (step_ms * BYTES_PER_MS))
-
-    @property
-    def stalls_at(self) -> float | None:
-        """When `stall` should be called, if no media comes before."""
-        return self._stalls_at
 
     def model_ready(self) -> list[bytes]:
         """The model listens: what was held goes out."""

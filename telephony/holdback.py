@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from math import inf
 
 from telephony.playout import ItemKey
 
@@ -40,7 +41,7 @@ class Holdback:
     def release(self, item_id: str, content_index: int, audio_ms: int | None) -> None:
         """This item may be heard up to `audio_ms`; None: all of it, and what still comes."""
         place = (item_id, content_index)
-        until = float("inf") if audio_ms is None else float(audio_ms)
+        until = inf if audio_ms is None else float(audio_ms)
         self._released[place] = max(self._released.get(place, 0.0), until)
 
     def take(self, now: float) -> list[Held]:
@@ -60,9 +61,9 @@ class Holdback:
             self._released.clear()
 
     @property
-    def due_at(self) -> float | None:
-        """When `take` should be called, released or not."""
-        return self._held[0].due_at if self._held else None
+    def due_at(self) -> float:
+        """When `take` should be called, released or not; infinite when nothing is held."""
+        return self._held[0].due_at if self._held else inf
 
     def _is_released(self, piece: Held) -> bool:
         place = (piece.key.item_id, piece.key.content_index)

@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import inf
 
 import msgspec
 
@@ -46,6 +47,7 @@ JUMP_S = 0.045  # a run that is suddenly this much later or earlier is judged by
 RUN_GAP_S = 0.015  # audio that comes this long after the buffer must have run dry begins a new run
 OVERDUE_S = 0.020  # a mark this much later than the slowest so far has not been passed yet
 SETTLE_S = 1.0  # spans this old are final: the marks about them are back
+SETTLE_EVERY_S = 0.25
 SPANS_KEPT = 4096  # for whoever takes them; the oldest go when nobody does
 SEAM_S = 0.020  # a span that starts this near to the end of the one before follows it without a seam
 TICK_S = 0.001
@@ -157,7 +159,8 @@ class PlayoutLedger:
         self._jitter_s = 0.0  # how far one way of the network strays from its mean, to either side
         self._spans: deque[PlayedSpan] = deque(maxlen=SPANS_KEPT)
         self._span_wire = 0  # all before this is in a span, or will never be played
-        self._span_ends_at = float("-inf")
+        self._span_ends_at = -inf
+        self._settled_at = -inf
 
     # ---- audio and marks, as they happen -----------------------------------------------------------------------------
 
@@ -304,12 +307,7 @@ class PlayoutLedger:
 
     def heard_wire(self, now: float) -> int:
         """How many of all bytes ever sent are over: heard, or thrown away by an earlier clear."""
-        heard = self._floor
-        for run, starts_at in self._timeline(now):
-            played = int((now - starts_at) * BYTES_PER_S + ROUNDING)
-            if played > 0:
-                heard = max(heard, min(run.wire_start + played, run.wire_end))
-        return heard
+        return self._heard(self._timeline(now), now)
 
     def unplayed_ms(self, now: float) -> float:
         """Audio sent to the phone that the caller has yet to hear."""
@@ -343,18 +341,19 @@ class PlayoutLedger:
         self._settle(now)
         return changes
 
-    def next_change_at(self, now: float) -> float | None:
+    def next_change_at(self, now: float) -> float:
         """When `advance` should be called next: the caller begins or ends to hear some item. Later than now.
 
-        None: nothing is unheard.
+        Infinite when nothing is unheard.
         """
-        heard = self.heard_wire(now)
+        timeline = self._timeline(now)
+        heard = self._heard(timeline, now)
         for segment in self._segments:
             if not segment.item.started:
-                return max(now, self._played_at(segment.wire_start, now)) + TICK_S
+                return max(now, _played_at(segment.wire_start, timeline)) + TICK_S
             if segment.wire_end > heard:
-                return max(now, self._played_at(segment.wire_end, now)) + TICK_S
-        return now + TICK_S if any(p.wholly_heard for p in self._playouts(heard)) else None
+                return max(now, _played_at(segment.wire_end, timeline)) + TICK_S
+        return now + TICK_S if any(p.wholly_heard for p in self._playouts(heard)) else inf
 
     def take_played(self, now: float, *, final: bool = False) -> list[PlayedSpan]:
         """Spans that were played and whose time is settled, in order; each is returned once.
@@ -368,10 +367,11 @@ class PlayoutLedger:
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 
-    def _timeline(self, now: float) -> Iterable[tuple[_Run, float]]:
+    def _timeline(self, now: float) -> list[tuple[_Run, float]]:
         """Each run with the time it really starts: clock, corrected by marks, never before the run before it ends."""
         oldest = next(iter(self._marks.values()), None)
-        ends_at = float("-inf")
+        timeline = []
+        ends_at = -inf
         for run in self._runs:
             shift = run.shift
             if oldest is not None and oldest.run is run and self._round_trips:
@@ -380,15 +380,16 @@ class PlayoutLedger:
                 shift = max(shift, now - oldest.expected_at - slowest - OVERDUE_S)
             starts_at = max(run.starts_at + shift, ends_at)
             ends_at = starts_at + (run.wire_end - run.wire_start) / BYTES_PER_S
-            yield run, starts_at
+            timeline.append((run, starts_at))
+        return timeline
 
-    def _played_at(self, wire: int, now: float) -> float:
-        """When this place is passed; places before the first run are long past."""
-        at = float("-inf")
-        for run, starts_at in self._timeline(now):
-            if wire >= run.wire_start:
-                at = starts_at + (min(wire, run.wire_end) - run.wire_start) / BYTES_PER_S
-        return at
+    def _heard(self, timeline: Iterable[tuple[_Run, float]], now: float) -> int:
+        heard = self._floor
+        for run, starts_at in timeline:
+            played = int((now - starts_at) * BYTES_PER_S + ROUNDING)
+            if played > 0:
+                heard = max(heard, min(run.wire_start + played, run.wire_end))
+        return heard
 
     def _playouts(self, heard: int) -> Iterable[ItemPlayout]:
         in_segments: dict[ItemKey, int] = {}
@@ -407,7 +408,10 @@ class PlayoutLedger:
             )
 
     def _settle(self, now: float) -> None:
-        """Forget segments and runs that were over some time ago."""
+        """Forget segments and runs that were over some time ago. Now and then is enough."""
+        if now < self._settled_at + SETTLE_EVERY_S:
+            return
+        self._settled_at = now
         self._report_spans(self.heard_wire(now - SETTLE_S))
         while self._segments and self._segments[0].wire_end <= self._span_wire:
             segment = self._segments.popleft()
@@ -452,3 +456,12 @@ class PlayoutLedger:
                     span = PlayedSpan(key=segment.item.key, wire_start=first, wire_end=last, played_at=played_at)
                     self._spans.append(span)
             self._span_wire, self._span_ends_at = end, at + (end - start) / BYTES_PER_S
+
+
+def _played_at(wire: int, timeline: Iterable[tuple[_Run, float]]) -> float:
+    """When this place is passed; places before the first run are long past."""
+    at = -inf
+    for run, starts_at in timeline:
+        if wire >= run.wire_start:
+            at = starts_at + (min(wire, run.wire_end) - run.wire_start) / BYTES_PER_S
+    return at

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from typing import Any, Protocol
 
+from realtime_bridge.alarm import Alarm
 from realtime_bridge.audio.transcode import AudioKind, transcoder
 from realtime_bridge.errors import MisuseError, ProtocolError, TransportError
 from realtime_bridge.transport.base import (
@@ -54,7 +55,6 @@ READY_S_MAX = 10.0  # from an open socket to a confirmed session
 _HUNG_UP = ModelLost(message="the caller hung up while the model was being reached", retryable=False)
 EARLY_EVENTS_MAX = 1000
 CLOSE_NORMAL, CLOSE_FAILED = 1000, 1011  # RFC 6455, section 7.4.1
-TIMER_SLACK_S = 0.001
 
 
 class CallTap(Protocol):
@@ -103,9 +103,8 @@ class TwilioTransport:
         self._early: list[TransportEvent] = []  # what happened before the session listened
         self._ended: asyncio.Future[str] = self._loop.create_future()
         self._finishing = False
-        self._timer: asyncio.Handle | None = None
-        self._rings_at = 0.0  # kept here: what uvloop returns for a moment that is due has no `when()`
-        self._arm()
+        self._alarm = Alarm(self._on_time)
+        self._alarm.set(self._bridge.next_deadline)
 
     # ---- for the session: RealtimeTransport ------------------------------------------------------------------------
 
@@ -251,29 +250,29 @@ class TwilioTransport:
         if self._ended.done():
             return
         try:
-            for command in self._bridge.handle(event, now):
-                self._do(command, now)
+            self._carry_out(self._bridge.handle(event, now), now)
         except Exception:
             log.exception("call %s: the bridge failed on %s", self.call_sid, type(event).__name__)
             self._finish("internal error", CLOSE_FAILED)
             return
         if not self._ended.done():
-            self._arm()
+            self._alarm.set(self._bridge.next_deadline)
 
-    def _do(self, command: Command, now: float) -> None:
-        kind = type(command)
-        if kind is ToModel:
-            self._link.send(command.frame)  # type: ignore[union-attr]  # `kind` is exact and faster
-            if self._tap is not None:
-                self._tap.command(command, now)  # type: ignore[arg-type]  # as above
-        elif kind is ToPhone:
-            self._line.send(command.frame)  # type: ignore[union-attr]  # as above
-            if self._tap is not None:
-                self._tap.command(command, now)  # type: ignore[arg-type]  # as above
-        elif kind is Report:
-            self._tell(command.event)  # type: ignore[union-attr]  # as above
-        else:
-            self._do_rarely(command)
+    def _carry_out(self, commands: list[Command], now: float) -> None:
+        for command in commands:
+            kind = type(command)
+            if kind is ToModel:
+                self._link.send(command.frame)  # type: ignore[union-attr]  # `kind` is exact and faster
+                if self._tap is not None:
+                    self._tap.command(command, now)  # type: ignore[arg-type]  # as above
+            elif kind is ToPhone:
+                self._line.send(command.frame)  # type: ignore[union-attr]  # as above
+                if self._tap is not None:
+                    self._tap.command(command, now)  # type: ignore[arg-type]  # as above
+            elif kind is Report:
+                self._tell(command.event)  # type: ignore[union-attr]  # as above
+            else:
+                self._do_rarely(command)
 
     def _do_rarely(self, command: Command) -> None:
         match command:
@@ -284,25 +283,10 @@ class TwilioTransport:
             case EndCall(reason=reason):
                 self._finish(reason)
 
-    def _arm(self) -> None:
-        """One timer: set anew only when something must happen sooner than it rings."""
-        at = self._bridge.next_deadline
-        if self._timer is not None:
-            if at >= self._rings_at - TIMER_SLACK_S:
-                return
-            self._timer.cancel()
-        self._rings_at = at
-        self._timer = self._loop.call_at(at, self._on_timer)
-
-    def _on_timer(self) -> None:
-        self._timer = None
-        now = self._loop.time()
-        if now + TIMER_SLACK_S < self._bridge.next_deadline:
-            self._arm()
-            return
+    def _on_time(self) -> None:
         self._program(Tick())
         if self._tap is not None:
-            self._tap.played(self._bridge.take_played(now), self._bridge.round_trip_ms)
+            self._tap.played(self._bridge.take_played(self._loop.time()), self._bridge.round_trip_ms)
 
     # ---- reports and the end -------------------------------------------------------------------------------------------
 
@@ -327,8 +311,7 @@ class TwilioTransport:
         self._finishing = True
         self._program(LineEnded())
         self._ended.set_result(reason)
-        if self._timer is not None:
-            self._timer.cancel()
+        self._alarm.cancel()
         if self._tap is not None:
             self._tap.played(self._bridge.take_played(self._loop.time(), final=True), self._bridge.round_trip_ms)
             self._tap = None  # what comes from here on, the bridge does not take

@@ -173,7 +173,7 @@ def test_begin_and_end_of_each_item_are_told_once_and_foretold():
     say(ledger, SECOND, 300, now=0.0)
     told = []
     now = 0.0
-    while (at := ledger.next_change_at(now)) is not None and now < 2:
+    while (at := ledger.next_change_at(now)) < 2:
         now = max(at, now + 0.001)
         for change in ledger.advance(now):
             what = "begins" if isinstance(change, ItemKey) else "ends"
