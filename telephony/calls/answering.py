@@ -33,6 +33,7 @@ from telephony.twilio.messages import Start
 log = logging.getLogger(__name__)
 
 CLOSE_S_MAX = 10.0
+_NOT_BEGUN = "the session could not begin"
 
 
 class Switchboard:
@@ -97,7 +98,7 @@ class Switchboard:
 
     async def _talk(self, transport: TwilioTransport, recorder: CallRecorder | None) -> None:
         session: RealtimeSession | None = None
-        reason = "the session could not begin"
+        reason = _NOT_BEGUN
         try:
             session = self._session(transport, recorder)
             async with session:
@@ -108,7 +109,8 @@ class Switchboard:
                     elif isinstance(event, SessionEnd):
                         reason = event.reason
         except BridgeError as e:
-            log.error("call %s: %s: %s", transport.call_sid, reason, e)  # noqa: TRY400 - the message says it; no fault of ours
+            if reason is _NOT_BEGUN:  # else the session has told of it
+                log.error("call %s: %s: %s", transport.call_sid, reason, e)  # noqa: TRY400 - no fault of ours
         except Exception:
             log.exception("call %s failed", transport.call_sid)
         finally:

@@ -17,12 +17,13 @@ from openai import AsyncOpenAI
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from realtime_bridge.audio.g711 import pcm16_to_mulaw
+from realtime_bridge.audio.g711 import MULAW_SILENCE, pcm16_to_mulaw
 from realtime_bridge.transport.endpoint import Endpoint
 from realtime_bridge.transport.model_socket import ModelSocket
 
 KEY = "sk-loopback-0123456789"
 WAIT_S = 5.0
+_numbers = itertools.count(1)  # of responses, over all connections: a fresh session's are not those of the one before
 
 
 def tone(ms: int) -> bytes:
@@ -40,9 +41,9 @@ class ModelCall:
         self.headers = socket.request.headers
         self.received = []  # every event but the appends
         self.appended = []  # base64 of each append
+        self._listened_to = 0
         self.ended = asyncio.Event()
         self._news = asyncio.Queue()
-        self._numbers = itertools.count(1)
 
     async def expect(self, kind: str) -> dict:
         """The next event of this type; those before it are passed over."""
@@ -58,6 +59,16 @@ class ModelCall:
                 await self._news.get()
         return [pybase64.b64decode(audio) for audio in self.appended[:payloads]]
 
+    async def hears_speech(self) -> None:
+        """The caller has begun to speak: an append that is not silence has come since the last call of this."""
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                while self._listened_to < len(self.appended):
+                    self._listened_to += 1
+                    if pybase64.b64decode(self.appended[self._listened_to - 1]).strip(MULAW_SILENCE):
+                        return
+                await self._news.get()
+
     async def say(self, *events: dict | bytes | str) -> None:
         """Send events, or frames as they are (bytes: a binary one). A connection that is gone is let go."""
         with contextlib.suppress(ConnectionClosed):
@@ -67,21 +78,22 @@ class ModelCall:
     async def confirm(self, update: dict) -> None:
         await self.say({"type": "session.updated", "session": update["session"]})
 
-    async def begin_reply(self, ms: int, *, text: str = "Hello.", response_id: str | None = None) -> str:
-        """A reply of one item, all but its end: transcript, and `ms` of a tone in mu-law. Returns the item's id."""
-        number = next(self._numbers)
-        response_id = response_id or f"resp_{number}"
+    async def begin_reply(self, ms: int, *, text: str = "Hello.", asked: dict | None = None) -> str:
+        """A reply of one item, all but its end: transcript, and `ms` of a tone in mu-law. Returns the item's id.
+
+        `asked`: the `response.create` that it answers.
+        """
+        response_id = f"resp_{next(_numbers)}"
+        metadata = ((asked or {}).get("response") or {}).get("metadata")
         item_id = f"item_{response_id}"
         item = {"type": "message", "id": item_id, "role": "assistant", "status": "in_progress", "content": []}
+        response = {"id": response_id, "conversation_id": "c", "metadata": metadata}
         where = {"response_id": response_id, "output_index": 0}
         part = {**where, "item_id": item_id, "content_index": 0}
         audio = tone(ms)
         pieces = [audio[at : at + 1600] for at in range(0, len(audio), 1600)]
         await self.say(
-            {
-                "type": "response.created",
-                "response": {"id": response_id, "status": "in_progress", "conversation_id": "c"},
-            },
+            {"type": "response.created", "response": {**response, "status": "in_progress"}},
             {"type": "response.output_item.added", **where, "item": item},
             {"type": "conversation.item.added", "item": item},
             {"type": "response.content_part.added", **part, "part": {"type": "audio"}},
@@ -108,8 +120,8 @@ class ModelCall:
             {"type": "response.done", "response": response},
         )
 
-    async def reply(self, ms: int, *, text: str = "Hello.") -> str:
-        item_id = await self.begin_reply(ms, text=text)
+    async def reply(self, ms: int, *, text: str = "Hello.", asked: dict | None = None) -> str:
+        item_id = await self.begin_reply(ms, text=text, asked=asked)
         await self.end_reply(item_id, text=text)
         return item_id
 
@@ -189,6 +201,11 @@ class LoopbackModel:
     async def call(self) -> ModelCall:
         """The next connection."""
         return await asyncio.wait_for(self._new.get(), WAIT_S)
+
+    def forget(self) -> None:
+        """The connections that `call` has not given."""
+        while not self._new.empty():
+            self._new.get_nowait()
 
     async def confirmed_call(self) -> ModelCall:
         """The next connection, when its first `session.update` has come."""

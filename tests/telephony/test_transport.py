@@ -164,11 +164,11 @@ async def test_a_phone_that_echoes_no_marks_is_judged_by_the_clock():
         await call.reply(60)
         finished = await program.hears(PlaybackFinished)
         assert finished.audio_ms == 60
-        await call.begin_reply(2000)
+        item = await call.begin_reply(2000)
         await program.hears(PlaybackStarted, 2)
         program.transport.interrupt()
         cancel, truncate = await call.expect("response.cancel"), await call.expect("conversation.item.truncate")
-        assert cancel["response_id"] == "resp_2"
+        assert f"item_{cancel['response_id']}" == truncate["item_id"] == item
         assert truncate["audio_end_ms"] < 1000
 
 
@@ -368,14 +368,14 @@ async def test_strange_events_harm_nothing():
 @on_uvloop
 async def test_an_error_about_a_truncate_with_absurd_numbers_is_passed_on():
     async with talking() as (program, caller, call):
-        await call.begin_reply(1000)
+        item = await call.begin_reply(1000)
         await program.hears(PlaybackStarted)
         program.transport.interrupt()
         truncate = await call.expect("conversation.item.truncate")
         message = f"Audio content of {'9' * 5000}ms is already shorter than {truncate['audio_end_ms']}ms"
         await call.say({"type": "error", "error": {"type": "x", "message": message, "event_id": truncate["event_id"]}})
         await program.hears(server.ErrorEvent)
-        await call.end_reply("item_resp_1", status="cancelled")
+        await call.end_reply(item, status="cancelled")
         await flows(program, caller, call)
 
 
