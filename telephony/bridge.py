@@ -102,6 +102,7 @@ class Bridge:
         self._truncates: dict[str, _Truncate] = {}
         self._event_count = 0
         self._format_tries = 0
+        self._told_lost_ms = 0.0
         self._confirmed = False
         self._resumed = True  # there is nothing that a first session would have to be told
         self._probes = 0
@@ -176,6 +177,7 @@ class Bridge:
         commands: list[Command] = [ToModel(frame) for frame in self._caller.stall(now)]
         if now >= self._agent_at:
             commands += self._to_phone(self._agent.let_go(now) + self._agent.refill(now), now)
+        commands += self._report_losses()
         if now >= self._probe_at:
             self._probes += 1
             self._probe_at = now + self._probe_pause_s()
@@ -184,6 +186,20 @@ class Bridge:
         if now >= self._playout_at:
             commands += self._advance(now)
         return commands
+
+    def _report_losses(self) -> list[Command]:
+        """Audio beyond a limit is left out, and somebody is told."""
+        losses = {
+            "caller audio was not kept while the model was away": self._caller.lost_ms,
+            "a gap in the caller's audio was too long to fill": self._caller.unfilled_ms,
+            "agent audio was beyond what may wait": self._agent.lost_ms,
+        }
+        total_ms = sum(losses.values())
+        if total_ms <= self._told_lost_ms:
+            return []
+        self._told_lost_ms = total_ms
+        told = "; ".join(f"{what}: {ms:.0f} ms in all" for what, ms in losses.items() if ms)
+        return [Report(TransportProblem(message=told))]
 
     def _probe_pause_s(self) -> float:
         if self._probes < PROBES_FIRST:

@@ -151,6 +151,16 @@ def test_at_most_ten_seconds_are_kept_the_newest():
     assert call.appended_ms == 10_000
 
 
+def test_audio_that_could_not_be_kept_is_told_of_once():
+    call = Call(ready=False)
+    for _ in range(600):
+        call.caller()
+    call.feed(Tick())
+    call.feed(Tick())
+    (problem,) = call.heard(base.TransportProblem)
+    assert "2000 ms" in problem.message
+
+
 def test_a_gap_in_the_timestamps_is_filled_with_silence():
     call = Call()
     call.caller(at=0.0)
