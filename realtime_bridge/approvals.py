@@ -33,6 +33,7 @@ class ApprovalRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One tool call that waits for a decision. `arguments`: exactly what the tool would be called with, as JSON.
 
     `kind` "mcp" is a call that a hosted MCP server wants to make; `server_label` names the server.
+    `approval_by_caller`: the key by which the caller may approve it themself, where the tool allows that.
     """
 
     call_id: str
@@ -42,3 +43,4 @@ class ApprovalRequest(msgspec.Struct, frozen=True, kw_only=True):
     kind: Literal["function", "mcp"] = "function"
     server_label: str | None = None
     expires_in_s: float | None = None
+    approval_by_caller: str | None = None

@@ -100,6 +100,7 @@ def _tool_spec(tool: Tool) -> ToolSpec:
         description=tool.description,
         parameters=tool.parameters,
         checked=tool.needs_approval is not False,
+        approval_by_caller=tool.approval_by_caller,
         on_barge_in=tool.on_barge_in,
         filler=tool.filler,
         filler_after_s=tool.filler_after_s,

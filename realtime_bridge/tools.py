@@ -52,6 +52,8 @@ class Tool:
     `call(context, arguments_json)` runs it; it raises ArgumentsError for arguments that do not fit. `parameters`: JSON
     schema of one object; `strict`: whether it is in strict form.
     `needs_approval`: True, or a predicate `(context, arguments)`; one that fails counts as True.
+    `approval_by_caller`: one key of the phone, 0-9 or #, with which the caller may approve a waiting call; * refuses it.
+    `filler` should say so. None: only operators decide. On other lines than the phone's, the program sees to it.
     `timeout_s`: after it the call is given up and answered as failed. A synchronous function runs in a thread, which
     cannot be stopped: it runs on, unheard.
     `on_error`: what the model is told when the function raises (default: a sentence without details). "raise": the
@@ -72,6 +74,7 @@ class Tool:
     function: Callable[..., Any] | None = None
     strict: bool = True
     needs_approval: NeedsApproval = False
+    approval_by_caller: str | None = None
     timeout_s: float = 60.0
     on_error: ErrorFormatter | Literal["raise"] | None = None
     on_barge_in: OnBargeIn = "finish"
@@ -87,6 +90,10 @@ class Tool:
             raise MisuseError(f"tool name {self.name!r}: letters, digits, _ and - only, at most 64 of them")
         if self.timeout_s <= 0:
             raise MisuseError(f"tool {self.name}: timeout_s must be positive")
+        if self.approval_by_caller is not None and not re.fullmatch("[0-9#]", self.approval_by_caller):
+            raise MisuseError(f"tool {self.name}: approval_by_caller is one key, 0 to 9 or # (* refuses)")
+        if self.approval_by_caller is not None and self.needs_approval is False:
+            raise MisuseError(f"tool {self.name}: approval_by_caller has no meaning without needs_approval")
         if self.on_barge_in not in ("finish", "cancel", "speak_later"):
             raise MisuseError(f"tool {self.name}: on_barge_in is 'finish', 'cancel' or 'speak_later'")
         if self.strict:
@@ -154,6 +161,7 @@ def tool(
     description: str | None = None,
     strict: bool = True,
     needs_approval: NeedsApproval = False,
+    approval_by_caller: str | None = None,
     timeout_s: float = 60.0,
     on_error: ErrorFormatter | Literal["raise"] | None = None,
     on_barge_in: OnBargeIn = "finish",

@@ -20,6 +20,7 @@ class ToolSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     description: str = ""
     parameters: dict[str, Any] = {}
     checked: bool = False
+    approval_by_caller: str | None = None
     on_barge_in: Literal["finish", "cancel", "speak_later"] = "finish"
     filler: str | None = None
     filler_after_s: float = 0.8

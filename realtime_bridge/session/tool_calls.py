@@ -103,6 +103,7 @@ class ToolCalls:
             kind="function" if call.server_label is None else "mcp",
             server_label=call.server_label,
             expires_in_s=self._approvals.timeout_s,
+            approval_by_caller=None if call.spec is None else call.spec.approval_by_caller,
         )
 
     def decide(self, call: Call, *, approved: bool, always: bool, message: str | None) -> None:

@@ -138,6 +138,9 @@ def test_a_tool_can_be_made_from_a_schema_and_a_handler():
         ({"name": "x" * 65}, "name"),
         ({"timeout_s": 0}, "timeout_s"),
         ({"on_barge_in": "explode"}, "on_barge_in"),
+        ({"approval_by_caller": "1"}, "needs_approval"),
+        ({"approval_by_caller": "12", "needs_approval": True}, "one key"),
+        ({"approval_by_caller": "*", "needs_approval": True}, "one key"),
     ],
 )
 def test_impossible_settings_are_refused(settings, complaint):

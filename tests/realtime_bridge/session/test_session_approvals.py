@@ -14,7 +14,7 @@ from support.machine_script import (
 
 from realtime_bridge.approvals import ApprovalSettings
 from realtime_bridge.session import commands, events, inputs
-from realtime_bridge.session.specs import AgentSpec, McpSpec
+from realtime_bridge.session.specs import AgentSpec, McpSpec, ToolSpec
 from realtime_bridge.wire import Item, Response, client, server
 
 
@@ -28,6 +28,14 @@ def test_a_call_waits_for_approval_with_its_exact_arguments():
         "function",
     )
     assert s.asked(commands.RunTool) == []
+
+
+def test_a_request_says_whether_the_caller_may_decide_it_themself():
+    assert waiting_refund().told(events.ToolApprovalRequested)[0].request.approval_by_caller is None
+    s = MachineScript(AgentSpec(name="desk", tools=(ToolSpec(name="refund", checked=True, approval_by_caller="1"),)))
+    called(s, "refund", "{}")
+    s.do(inputs.CallChecked(call_id="call_x", needs_approval=True))
+    assert s.told(events.ToolApprovalRequested)[0].request.approval_by_caller == "1"
 
 
 def test_approved_it_runs():
