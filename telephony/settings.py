@@ -46,6 +46,13 @@ def _http_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _private_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+        raise ValueError("expected https://, because it tells what a tool is about to do (http:// on loopback only)")
+    return value
+
+
 def _sid(prefix: str, what: str) -> AfterValidator:
     def check(value: str) -> str:
         if not re.fullmatch(prefix + "[0-9a-fA-F]{32}", value):
@@ -59,6 +66,24 @@ def _agent(value: str) -> str:
     if not re.fullmatch(r"[\w.]+:\w+", value):
         raise ValueError("expected MODULE:NAME, such as my_company.front_desk:agent")
     return value
+
+
+def _number(value: str) -> str:
+    if not re.fullmatch(r"\+[1-9]\d{1,14}", value):
+        raise ValueError("expected a number in E.164, such as +15550100")
+    return value
+
+
+def _agents(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    entries = tuple(entry.strip() for entry in value.split(",") if entry.strip())
+    for entry in entries:
+        number, separator, name = entry.rpartition("=")
+        _agent(name)
+        if separator:
+            _number(number)
+    return entries
 
 
 def _countries(value: Any) -> Any:
@@ -129,15 +154,40 @@ class Settings(BaseSettings):
     agent: Annotated[str, AfterValidator(_agent)] | None = Field(
         None, description="MODULE:NAME of the agent that answers. By default, the demo agent."
     )
+    agents: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Further agents, separated by commas: MODULE:NAME, or NUMBER=MODULE:NAME for calls to that number.",
+    )
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
     log_format: Literal["console", "json"] = Field("console", description="Log lines for people or for machines.")
     record_calls: bool = Field(default=True, description="Whether calls are recorded: on or off.")
     max_calls: int = Field(100, ge=1, description="Calls at once, per process; above it, callers get the busy answer.")
+    overflow_message: str = Field(
+        "All our lines are busy. Please call again in a few minutes.",
+        description="What callers are told when no agent can talk to them.",
+    )
+    overflow_number: Annotated[str, AfterValidator(_number)] | None = Field(
+        None, description="Number in E.164 that such callers are then connected to, if any."
+    )
+    overflow_queue: str | None = Field(None, description="Twilio queue that such callers then wait in, if any.")
     call_seconds_max: int = Field(3600, ge=1, description="The longest a call may last, in seconds.")
     allowed_countries: Annotated[tuple[str, ...], NoDecode] = Field(
         ("US",), description="Countries that outbound calls may go to: two-letter codes, separated by commas."
+    )
+
+    approval_seconds: float = Field(
+        300.0,
+        ge=1,
+        le=86400,
+        description="How long a tool call waits for its approval, in seconds; then it is rejected.",
+    )
+    approval_webhook_url: Annotated[HttpUrl, AfterValidator(_private_url)] | None = Field(
+        None, description="Where waiting approvals are announced: a signed POST (Standard Webhooks)."
+    )
+    approval_webhook_secret: SecretStr | None = Field(
+        None, description="Signs those posts: whsec_ and base64, or any text of 16 characters or more."
     )
 
     @field_validator("*", mode="before")
@@ -150,14 +200,19 @@ class Settings(BaseSettings):
     def _lower(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
 
+    _split_agents = field_validator("agents", mode="before")(_agents)
     _split_countries = field_validator("allowed_countries", mode="before")(_countries)
 
     @model_validator(mode="after")
     def _pairs(self) -> Settings:
         if (self.twilio_api_key_sid is None) != (self.twilio_api_key_secret is None):
             raise ValueError("TWILIO_API_KEY_SID and TWILIO_API_KEY_SECRET belong together: set both or none")
+        if (self.approval_webhook_url is None) != (self.approval_webhook_secret is None):
+            raise ValueError("APPROVAL_WEBHOOK_URL and APPROVAL_WEBHOOK_SECRET belong together: set both or none")
         if self.local_llm_base_url is not None and self.local_llm_model is None:
             raise ValueError("LOCAL_LLM_BASE_URL is set, but LOCAL_LLM_MODEL does not name the model to ask")
+        if self.overflow_number is not None and self.overflow_queue is not None:
+            raise ValueError("OVERFLOW_NUMBER and OVERFLOW_QUEUE exclude each other: set one of them")
         return self
 
 

@@ -26,7 +26,7 @@ FLOORS = {
         {""},  # the package itself: what users import
     ],
     "telephony": [
-        {"settings", "logs", "latency", "limits", "tokens", "playout", "twilio", "demo.agent", "offline"},
+        {"announce", "settings", "logs", "latency", "limits", "tokens", "playout", "twilio", "demo.agent", "offline"},
         {"bridge_inputs", "bridge_commands"},
         {"agents", "holdback", "caller_audio", "stream"},
         {"agent_audio", "handoff", "testing"},
