@@ -26,13 +26,14 @@ FLOORS = {
         {""},  # the package itself: what users import
     ],
     "telephony": [
-        {"announce", "settings", "logs", "latency", "limits", "tokens", "playout", "twilio", "demo.agent", "offline"},
+        {"announce", "settings", "logs", "latency", "limits", "numbers", "tokens", "playout", "twilio", "demo.agent", "offline"},
         {"bridge_inputs", "bridge_commands"},
-        {"agents", "holdback", "caller_audio", "stream"},
-        {"agent_audio", "handoff", "testing"},
+        {"agents", "holdback", "caller_audio", "phone_audio", "stream", "tones", "truncates"},
+        {"agent_audio", "handoff", "own_audio", "testing"},
         {"bridge", "server"},
         {"transport"},
         {"calls"},
+        {"outbound"},
         {"app"},
         {"demo"},
         {""},

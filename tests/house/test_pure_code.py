@@ -57,6 +57,9 @@ PURE = {
         "holdback",
         "latency",
         "limits",
+        "numbers",
+        "own_audio",
+        "phone_audio",
         "playout",
         "testing.ear",
         "testing.far_end",
@@ -64,6 +67,8 @@ PURE = {
         "testing.phone",
         "testing.playback",
         "testing.script",
+        "tones",
+        "truncates",
         "twilio",
     ],
 }
