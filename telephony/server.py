@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Final, Self, cast
 
@@ -18,6 +18,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from realtime_bridge.embedded import EmbeddedServer
 from realtime_bridge.errors import InternalError, TransportError
 from telephony.handoff import media_handoff
 from telephony.settings import Settings, check_exposure
@@ -40,7 +41,7 @@ class PhoneServer:
         self._app = app
         self._host = host
         self._port = port
-        self._server = _Server(
+        self._server = EmbeddedServer(
             uvicorn.Config(
                 app,
                 http=_Http,
@@ -122,26 +123,6 @@ async def _until_signalled(main: Coroutine[Any, Any, None]) -> None:
     except asyncio.CancelledError:
         if not signals:
             raise
-
-
-class _Server(uvicorn.Server):
-    """uvicorn's server, told by events when to stop instead of by signals and polling."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ready = asyncio.Event()
-        self.stop = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
-        self.ready.set()
-
-    async def main_loop(self) -> None:
-        await self.stop.wait()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 class _Http(H11Protocol):

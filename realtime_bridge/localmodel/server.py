@@ -13,8 +13,8 @@ import hmac
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -22,6 +22,7 @@ from typing import Self
 import uvicorn
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
+from realtime_bridge.embedded import EmbeddedServer
 from realtime_bridge.errors import TransportError
 from realtime_bridge.localmodel import whole
 from realtime_bridge.localmodel.connection import Connection
@@ -140,7 +141,7 @@ class LocalModelServer:
         self._host = host
         self._port = port
         self._serving: asyncio.Task[None] | None = None
-        self._server: _EmbeddedServer | None = None
+        self._server: EmbeddedServer | None = None
 
     @property
     def base_url(self) -> str:
@@ -163,7 +164,7 @@ class LocalModelServer:
     async def __aenter__(self) -> Self:
         listener = self._listen()
         self._port = listener.getsockname()[1]
-        self._server = _EmbeddedServer(
+        self._server = EmbeddedServer(
             uvicorn.Config(
                 self.app,
                 ws="websockets-sansio",
@@ -199,27 +200,6 @@ class LocalModelServer:
             listener.close()
             raise TransportError(f"cannot listen on {self._authority}: {e.strerror}", retryable=False) from e
         return listener
-
-
-class _EmbeddedServer(uvicorn.Server):
-    """uvicorn in someone else's program: it says when it listens, and is told when to stop; signals are not its
-    business."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ready = asyncio.Event()
-        self.stop = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.ready.set()
-
-    async def main_loop(self) -> None:
-        await self.stop.wait()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 async def _turn_away(websocket: WebSocket, refusal: Refusal, close_code: int) -> None:
