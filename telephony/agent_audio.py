@@ -11,13 +11,11 @@ from __future__ import annotations
 from collections import deque
 from math import inf
 
-from realtime_bridge.audio.g711 import MULAW_SILENCE
 from realtime_bridge.audio.transcode import Transcoder
 from telephony.holdback import Holdback
-from telephony.playout import BYTES_PER_MS, ItemKey, ItemPlayout, PlayoutLedger
-from telephony.twilio.media_stream import MediaStreamWriter
+from telephony.phone_audio import FRAME_BYTES, PhoneAudio, padded
+from telephony.playout import BYTES_PER_MS, ItemKey, ItemPlayout
 
-FRAME_BYTES = 20 * BYTES_PER_MS
 PHONE_MS_MAX = 300_000  # at the phone; half of what Twilio buffers (error 31931 beyond ten minutes)
 WAITING_MS_MAX = 1_800_000  # here
 REFILL_STEP_S = 0.100
@@ -27,10 +25,11 @@ STEP_S = 0.001
 class AgentAudio:
     """One call's agent audio on its way to the phone. Methods return media and mark frames to send."""
 
-    def __init__(self, writer: MediaStreamWriter, transcoder: Transcoder, ledger: PlayoutLedger) -> None:
-        self._writer = writer
+    def __init__(self, phone: PhoneAudio, transcoder: Transcoder) -> None:
+        self._phone = phone
         self._transcoder = transcoder
-        self._ledger = ledger
+        self._ledger = phone.ledger
+        self._gated = False
         self._arriving: ItemKey | None = None  # the item whose audio is coming in
         self._arrived_bytes = 0  # of that item, in the model's format
         self._playing: ItemKey | None = None  # the item whose audio is going out
@@ -107,7 +106,16 @@ class AgentAudio:
             self._holdback.drop()
         self._waiting.clear()
         self._waiting_bytes = 0
-        return self._writer.clear(), self._ledger.clear(now)
+        return self._phone.writer.clear(), self._ledger.clear(now)
+
+    def gate(self, shut: bool) -> None:
+        """While shut, audio waits here; what the phone has, it plays. Call `refill` after opening."""
+        self._gated = shut
+
+    @property
+    def lets_others_speak(self) -> bool:
+        """No item is going out at the moment, so that other audio would not fall into the middle of one."""
+        return self._gated or (self._playing is None and not self._holdback)
 
     @property
     def item_ms(self) -> int:
@@ -121,22 +129,22 @@ class AgentAudio:
     def refill(self, now: float) -> list[bytes]:
         """To be called at `due_at`: audio that waited goes out as far as the phone may take it."""
         frames: list[bytes] = []
-        while self._waiting and self._ledger.unplayed_ms(now) < PHONE_MS_MAX:
+        while self._waiting and not self._gated and self._ledger.unplayed_ms(now) < PHONE_MS_MAX:
             key, mulaw = self._waiting.popleft()
             self._waiting_bytes -= len(mulaw)
-            frames += self._send(key, mulaw, now)
+            frames += self._phone.send(key, mulaw, now)
         return frames
 
     def due_at(self, now: float) -> float:
         """When `let_go` and `refill` should be called. Later than now; infinite when nothing waits here."""
         due_at = inf if self._holdback is None else self._holdback.due_at
-        if self._waiting:
+        if self._waiting and not self._gated:
             due_at = min(due_at, self._ledger.plays_until(now) - PHONE_MS_MAX / 1000 + REFILL_STEP_S)
         return max(now + STEP_S, due_at)
 
     def probe(self, now: float) -> list[bytes]:
         """A mark while nothing plays: its echo measures the round trip."""
-        return [self._writer.mark(self._ledger.mark_sent(now))]
+        return [self._phone.mark(now)]
 
     def _play(self, key: ItemKey, audio: bytes, now: float) -> list[bytes]:
         frames = [] if key == self._playing else self._end_playing(now)
@@ -164,31 +172,19 @@ class AgentAudio:
             return []
         tail = self._rest + self._transcoder.flush_to_phone()
         self._rest = b""
-        frames = self._pass_on(key, tail + MULAW_SILENCE * (-len(tail) % FRAME_BYTES), now)
+        frames = self._pass_on(key, padded(tail), now)
         if not self._waiting and not self._ledger.ends_in_mark:
-            frames.append(self._writer.mark(self._ledger.mark_sent(now)))
+            frames.append(self._phone.mark(now))
         return frames
 
     def _pass_on(self, key: ItemKey, mulaw: bytes, now: float) -> list[bytes]:
         if not mulaw:
             return []
-        if not self._waiting and self._ledger.unplayed_ms(now) < PHONE_MS_MAX:
-            return self._send(key, mulaw, now)
+        if not self._waiting and not self._gated and self._ledger.unplayed_ms(now) < PHONE_MS_MAX:
+            return self._phone.send(key, mulaw, now)
         if self._waiting_bytes + len(mulaw) > WAITING_MS_MAX * BYTES_PER_MS:
             self.lost_ms += len(mulaw) / BYTES_PER_MS
             return []
         self._waiting.append((key, mulaw))
         self._waiting_bytes += len(mulaw)
         return []
-
-    def _send(self, key: ItemKey, mulaw: bytes, now: float) -> list[bytes]:
-        frames: list[bytes] = []
-        at = 0
-        while at < len(mulaw):
-            piece = mulaw[at : at + self._ledger.bytes_until_mark(now)]
-            self._ledger.sent(key, len(piece), now)
-            frames.append(self._writer.media(piece))
-            if self._ledger.mark_is_due:
-                frames.append(self._writer.mark(self._ledger.mark_sent(now)))
-            at += len(piece)
-        return frames

@@ -9,6 +9,8 @@ barge-in, in one synchronous step:
     3. every item that was not wholly heard is truncated at what the caller heard of it;
     4. audio that still comes of a response interrupted so is dropped until its `response.done`.
 
+Our own audio (`own_audio`: recorded messages, tones, what is heard on hold) passes beside the model's, and survives this.
+
 Over a WebSocket "the client is responsible for ... truncating" (OpenAI, Realtime conversations, "Handling audio with
 WebSockets"): the server's VAD cancels the response and does no more. Playout outlives `response.done`: a reply that was
 generated long ago can still be interrupted, and one that was heard to its end cannot.
@@ -18,7 +20,6 @@ Pure: `commands = bridge.handle(input, now)`; `bridge.next_deadline` says when t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -42,22 +43,29 @@ from realtime_bridge.transport.base import (
 from realtime_bridge.wire import ClientEvent, client, encode, server
 from realtime_bridge.wire.session import audio_settings, other_formats
 from telephony.agent_audio import AgentAudio
-from telephony.bridge_commands import Command, EndCall, ModelReady, ModelUnfit, Report, ToModel, ToPhone
+from telephony.bridge_commands import Command, EndCall, ModelReady, ModelUnfit, Played, Report, ToModel, ToPhone
 from telephony.bridge_inputs import (
     BridgeInput,
     Discard,
+    EndHold,
+    Hold,
     HoldBack,
     Interrupt,
     LineEnded,
     ModelGone,
     ModelSwitched,
     Mute,
+    MuteAgent,
+    Play,
     Release,
     Resume,
     Tick,
 )
 from telephony.caller_audio import CallerAudio
+from telephony.own_audio import OwnAudio
+from telephony.phone_audio import PhoneAudio
 from telephony.playout import ItemKey, ItemPlayout, PlayedSpan, PlayoutLedger
+from telephony.truncates import Truncates
 from telephony.twilio.media_stream import MediaStreamWriter
 from telephony.twilio.messages import Dtmf, Mark, Media, Stop
 
@@ -66,7 +74,6 @@ PROBE_FIRST_S = 0.04
 PROBE_S = 1.0
 PROBE_S_IN_JITTER = 0.25
 REPLIES_MAX = 64
-TRUNCATES_KEPT = 64
 FORMAT_TRIES = 2
 
 
@@ -80,26 +87,21 @@ class _Reply:
     cut: set[ItemKey] = field(default_factory=set)  # truncated already
 
 
-@dataclass(slots=True)
-class _Truncate:
-    key: ItemKey
-    audio_end_ms: int
-    retried: bool
-
-
 class Bridge:
     """The machine of one call. Feed it everything that happens, in order; do what it returns, in order."""
 
     def __init__(self, stream_sid: str, transcoder: Transcoder, *, now: float) -> None:
         self._transcoder = transcoder
-        self._writer = MediaStreamWriter(stream_sid)
         self._ledger = PlayoutLedger()
         self._caller = CallerAudio(transcoder)
-        self._agent = AgentAudio(self._writer, transcoder, self._ledger)
+        phone = PhoneAudio(MediaStreamWriter(stream_sid), self._ledger)
+        self._agent = AgentAudio(phone, transcoder)
+        self._own = OwnAudio(phone)
+        self._muted = self._agent_muted = self._held = False
         self._replies: dict[str, _Reply] = {}
         self._at_model: set[ItemKey] = set()  # unheard items that the model of this connection knows
         self._interrupts = True  # the session's turn detection interrupts the reply when the caller speaks
-        self._truncates: dict[str, _Truncate] = {}
+        self._truncates = Truncates()
         self._event_count = 0
         self._format_tries = 0
         self._told_lost_ms = 0.0
@@ -108,7 +110,7 @@ class Bridge:
         self._probes = 0
         self._probe_at = now
         self._playout_at = inf
-        self._agent_at = inf
+        self._agent_at = self._own_at = inf
         self._handlers = self._table()
 
     # ---- the machine's three doors -------------------------------------------------------------------------------
@@ -123,7 +125,7 @@ class Bridge:
     @property
     def next_deadline(self) -> float:
         """When to call `handle(Tick(), now)`, unless something else happens before."""
-        return min(self._probe_at, self._caller.stalls_at, self._playout_at, self._agent_at)
+        return min(self._probe_at, self._caller.stalls_at, self._playout_at, self._agent_at, self._own_at)
 
     def take_played(self, now: float, *, final: bool = False) -> list[PlayedSpan]:
         """What the caller has heard since the last call, for recordings. `final`: the stream is over."""
@@ -146,6 +148,10 @@ class Bridge:
             Tick: self._on_tick,
             Interrupt: self._on_interrupt,
             Mute: self._on_mute,
+            MuteAgent: self._on_mute_agent,
+            Play: self._on_play,
+            Hold: self._on_hold,
+            EndHold: self._on_end_hold,
             Discard: self._on_discard,
             HoldBack: self._on_hold_back,
             Release: self._on_release,
@@ -171,12 +177,16 @@ class Bridge:
 
     def _on_mark(self, mark: Mark, now: float) -> list[Command]:
         self._ledger.mark_echoed(mark.name, now)
-        return self._advance(now)
+        played: list[Command] = [Played(audio_id, echoed=True) for audio_id in self._own.mark_echoed(mark.name)]
+        return self._advance(now) + played
 
     def _on_tick(self, _: Tick, now: float) -> list[Command]:
         commands: list[Command] = [ToModel(frame) for frame in self._caller.stall(now)]
         if now >= self._agent_at:
             commands += self._to_phone(self._agent.let_go(now) + self._agent.refill(now), now)
+        if now >= self._own_at:
+            commands += [Played(audio_id, echoed=False) for audio_id in self._own.overdue(now)]
+            commands += self._to_phone(self._own.refill(now), now)
         commands += self._report_losses()
         if now >= self._probe_at:
             self._probes += 1
@@ -210,18 +220,24 @@ class Bridge:
         """Report what the caller has begun to hear, and heard to its end."""
         commands: list[Command] = []
         for change in self._ledger.advance(now):
-            if isinstance(change, ItemKey):
+            if self._own.owns(change if isinstance(change, ItemKey) else change.key):
+                if not isinstance(change, ItemKey):
+                    self._own.heard(change.key)
+            elif isinstance(change, ItemKey):
                 commands.append(Report(PlaybackStarted(**msgspec.structs.asdict(change))))
-                continue
-            self._at_model.discard(change.key)
-            key = msgspec.structs.asdict(change.key)
-            commands.append(Report(PlaybackFinished(**key, audio_ms=int(change.audio_ms))))
+            else:
+                self._at_model.discard(change.key)
+                key = msgspec.structs.asdict(change.key)
+                commands.append(Report(PlaybackFinished(**key, audio_ms=int(change.audio_ms))))
         self._playout_at = self._ledger.next_change_at(now)
         return commands
 
     def _to_phone(self, frames: list[bytes], now: float) -> list[Command]:
+        if self._own.waiting and self._agent.lets_others_speak:
+            frames = frames + self._own.release(now)
         self._playout_at = self._ledger.next_change_at(now)
         self._agent_at = self._agent.due_at(now)
+        self._own_at = self._own.due_at(now)
         return [ToPhone(frame) for frame in frames]
 
     # ---- the model: session and formats --------------------------------------------------------------------------------
@@ -273,7 +289,7 @@ class Bridge:
         self._format_tries = 0
         self._caller.model_gone()
         self._replies.clear()
-        self._truncates.clear()
+        self._truncates.forget()
         self._at_model.clear()
         return self._to_phone(self._agent.finish_response(None, now), now)
 
@@ -293,9 +309,10 @@ class Bridge:
         return [Report(event)]
 
     def _on_response_done(self, event: server.ResponseDone, now: float) -> list[Command]:
+        withheld = self._withhold(event.response.id or "", now) if self._agent_muted else []
         reply = self._replies.pop(event.response.id or "", None)
         frames = self._agent.finish_response(event.response.id, now) if reply is None or not reply.dropped else []
-        return [*self._to_phone(frames, now), Report(event)]
+        return [*withheld, *self._to_phone(frames, now), Report(event)]
 
     def _on_audio(self, event: server.ResponseOutputAudioDelta, now: float) -> list[Command]:
         key = ItemKey(event.response_id, event.item_id, event.content_index)
@@ -335,11 +352,8 @@ class Bridge:
     def _cut_off(self, now: float, *, by: str, cancelled_by_server: bool) -> list[Command]:
         """Barge-in, in one step (see the top of this module)."""
         commands = self._advance(now)  # what was heard to its end just now is not cut
-        speaking = self._agent.unheard(now)
-        # Also when the phone has run dry: a reply that is still being generated has items that will stay unheard.
-        clear, unheard = self._agent.clear(now)
-        if speaking:
-            commands.append(ToPhone(clear))
+        cleared, unheard = self._take_back(now)
+        commands += cleared
         for reply in self._replies.values():
             if not reply.dropped and not (cancelled_by_server and reply.in_conversation):
                 commands.append(ToModel(encode(self._cancel(reply.response_id))))
@@ -347,15 +361,29 @@ class Bridge:
         cuts = tuple(map(_cut, unheard))
         for p, cut in zip(unheard, cuts, strict=True):
             commands += self._truncate_item(p.key, cut.heard_ms)
-        self._playout_at = self._agent_at = inf
-        if speaking or cuts:
+        if cleared or cuts:
             commands.append(Report(PlaybackInterrupted(cuts=cuts, by=by)))
-        return commands
+        return commands + self._to_phone([], now)
+
+    def _take_back(self, now: float) -> tuple[list[Command], list[ItemPlayout]]:
+        """Clear the phone, if there is something unheard of the agent's; returns the agent's items that this cuts.
+
+        Our own audio is not the caller's to interrupt: alone it plays on, and of what went with the agent's the rest is
+        sent again.
+        """
+        if self._own.outstanding and all(self._own.owns(item.key) for item in self._ledger.items(now)):
+            return [], []
+        speaking = self._agent.unheard(now)
+        # Also when the phone has run dry: a reply that is still being generated has items that will stay unheard.
+        clear, cut = self._agent.clear(now)
+        unheard = [item for item in cut if not self._own.owns(item.key)]
+        self._own.taken_back(cut)
+        return [ToPhone(clear)] if speaking else [], unheard
 
     def _on_line_ended(self, _event: LineEnded, now: float) -> list[Command]:
         """Nothing more is heard, and nobody is left to be sent anything: only the session is told what was cut."""
         commands = self._advance(now)
-        _, unheard = self._agent.clear(now)
+        _, unheard = self._take_back(now)
         if unheard:
             commands.append(Report(PlaybackInterrupted(cuts=tuple(map(_cut, unheard)), by="end")))
         return commands
@@ -372,14 +400,7 @@ class Bridge:
         return [self._truncate(key, heard_ms)]
 
     def _truncate(self, key: ItemKey, audio_end_ms: int, *, retried: bool = False) -> ToModel:
-        event_id = self._next_event_id()
-        while len(self._truncates) >= TRUNCATES_KEPT:
-            del self._truncates[next(iter(self._truncates))]
-        self._truncates[event_id] = _Truncate(key, audio_end_ms, retried)
-        event = client.ConversationItemTruncate(
-            event_id=event_id, item_id=key.item_id, content_index=key.content_index, audio_end_ms=audio_end_ms
-        )
-        return ToModel(encode(event))
+        return ToModel(encode(self._truncates.make(key, audio_end_ms, self._next_event_id(), retried=retried)))
 
     def _cancel(self, response_id: str) -> client.ResponseCancel:
         return client.ResponseCancel(event_id=self._next_event_id(), response_id=response_id)
@@ -390,14 +411,8 @@ class Bridge:
 
     def _on_error(self, event: server.ErrorEvent, _now: float) -> list[Command]:
         """An error is no reason to end a call. A truncate that was too long is sent once more, at the server's length."""
-        truncate = self._truncates.pop(event.error.event_id or "", None)
-        if truncate is None or truncate.retried:
-            return [Report(event)]
-        lengths = [int(ms) for ms in re.findall(r"\b(\d{1,9})\s*ms", event.error.message)]
-        shorter = [ms for ms in lengths if ms < truncate.audio_end_ms]
-        if not shorter:
-            return [Report(event)]
-        return [self._truncate(truncate.key, max(shorter), retried=True), Report(event)]
+        again = self._truncates.shortened(event.error)
+        return [Report(event)] if again is None else [self._truncate(*again, retried=True), Report(event)]
 
     # ---- the session ---------------------------------------------------------------------------------------------------
 
@@ -417,9 +432,52 @@ class Bridge:
     def _on_release(self, event: Release, now: float) -> list[Command]:
         return self._to_phone(self._agent.release(event.item_id, event.content_index, event.audio_ms, now), now)
 
-    def _on_mute(self, event: Mute, _now: float) -> list[Command]:
-        self._caller.muted = event.muted
+    # ---- who hears whom, and our own audio --------------------------------------------------------------------------------
+
+    def _open_ways(self) -> list[Command]:
+        self._caller.muted = self._muted or self._held
+        self._agent.gate(self._agent_muted or self._held)
         return []
+
+    def _on_mute(self, event: Mute, _now: float) -> list[Command]:
+        self._muted = event.muted
+        return self._open_ways()
+
+    def _on_play(self, event: Play, now: float) -> list[Command]:
+        fits = self._own.play(event.audio_id, event.mulaw)
+        return self._to_phone([], now) if fits else [Played(event.audio_id, echoed=False)]
+
+    def _on_hold(self, event: Hold, now: float) -> list[Command]:
+        self._held = True
+        self._open_ways()
+        self._own.hold(event.loop)
+        return self._to_phone(self._own.refill(now), now)
+
+    def _on_end_hold(self, _: EndHold, now: float) -> list[Command]:
+        self._held = False
+        self._own.end_hold()
+        self._open_ways()
+        return self._to_phone(self._agent.refill(now), now)
+
+    def _on_mute_agent(self, event: MuteAgent, now: float) -> list[Command]:
+        """What the agent is saying is cut off; what it says from then on is made, and not heard."""
+        if event.muted == self._agent_muted:
+            return []
+        commands = self._cut_off(now, by="program", cancelled_by_server=False) if event.muted else []
+        self._agent_muted = event.muted
+        self._open_ways()
+        return commands + self._to_phone(self._agent.refill(now), now)
+
+    def _withhold(self, response_id: str, now: float) -> list[Command]:
+        """A response is complete of which the caller was to hear nothing: model and session know that."""
+        unheard = [item for item in self._ledger.items(now) if item.key.response_id == response_id]
+        commands: list[Command] = []
+        for item in unheard:
+            commands += self._truncate_item(item.key, int(item.heard_ms))
+        self._agent.drop(response_id)
+        if unheard:
+            commands.append(Report(PlaybackInterrupted(cuts=tuple(map(_cut, unheard)), by="program")))
+        return commands
 
 
 def _cut(playout: ItemPlayout) -> ItemCut:

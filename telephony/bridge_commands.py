@@ -37,10 +37,17 @@ class ModelUnfit(msgspec.Struct, frozen=True):
     message: str
 
 
+class Played(msgspec.Struct, frozen=True):
+    """A piece of our own audio is over for the caller. `echoed`: the phone said so; else the clock did."""
+
+    audio_id: str
+    echoed: bool
+
+
 class EndCall(msgspec.Struct, frozen=True):
     """The phone's stream is over."""
 
     reason: str
 
 
-Command: TypeAlias = ToPhone | ToModel | Report | ModelReady | ModelUnfit | EndCall
+Command: TypeAlias = ToPhone | ToModel | Report | ModelReady | ModelUnfit | Played | EndCall

@@ -28,6 +28,32 @@ class Mute(_Input, frozen=True, tag="bridge.mute"):
     muted: bool
 
 
+class MuteAgent(_Input, frozen=True, tag="bridge.mute_agent"):
+    """The caller is to hear nothing of the agent, or to hear it again."""
+
+    muted: bool
+
+
+class Play(_Input, frozen=True, tag="bridge.play"):
+    """The caller is to hear this audio of ours (G.711 mu-law, 8 kHz), after what the agent is saying.
+
+    Empty: tell only when all up to here has been heard.
+    """
+
+    audio_id: str
+    mulaw: bytes
+
+
+class Hold(_Input, frozen=True, tag="bridge.hold"):
+    """The caller waits: the model hears silence, the agent's audio is kept, and this loop is heard (mu-law; may be empty)."""
+
+    loop: bytes
+
+
+class EndHold(_Input, frozen=True, tag="bridge.end_hold"):
+    """Caller and agent hear each other again."""
+
+
 class Discard(_Input, frozen=True, tag="bridge.discard"):
     """Nothing more of this response is to be heard."""
 
@@ -65,6 +91,19 @@ class ModelGone(_Input, frozen=True, tag="bridge.model_gone"):
 
 
 ProgramInput: TypeAlias = (
-    ClientEvent | Interrupt | Mute | Discard | HoldBack | Release | ModelGone | ModelSwitched | Resume | LineEnded
+    ClientEvent
+    | Interrupt
+    | Mute
+    | MuteAgent
+    | Play
+    | Hold
+    | EndHold
+    | Discard
+    | HoldBack
+    | Release
+    | ModelGone
+    | ModelSwitched
+    | Resume
+    | LineEnded
 )
 BridgeInput: TypeAlias = Media | Dtmf | Mark | Stop | ServerEvent | ProgramInput | Tick

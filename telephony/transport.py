@@ -29,23 +29,27 @@ from realtime_bridge.transport.model_socket import OpenModel
 from realtime_bridge.transport.websocket import refused
 from realtime_bridge.wire import ClientEvent, ServerEvent, client, decode_server_event, server
 from telephony.bridge import Bridge
-from telephony.bridge_commands import Command, EndCall, ModelReady, ModelUnfit, Report, ToModel, ToPhone
+from telephony.bridge_commands import Command, EndCall, ModelReady, ModelUnfit, Played, Report, ToModel, ToPhone
 from telephony.bridge_inputs import (
     BridgeInput,
     Discard,
+    EndHold,
+    Hold,
     HoldBack,
     Interrupt,
     LineEnded,
     ModelGone,
     ModelSwitched,
     Mute,
+    MuteAgent,
+    Play,
     ProgramInput,
     Release,
     Resume,
     Tick,
 )
 from telephony.limits import ProblemGate
-from telephony.playout import PlayedSpan
+from telephony.playout import BYTES_PER_MS, PlayedSpan
 from telephony.stream import PhoneLine
 from telephony.twilio.messages import Dtmf, Mark, Media, Start, Stop
 
@@ -54,6 +58,7 @@ log = logging.getLogger(__name__)
 READY_S_MAX = 10.0  # from an open socket to a confirmed session
 _HUNG_UP = ModelLost(message="the caller hung up while the model was being reached", retryable=False)
 EARLY_EVENTS_MAX = 1000
+PLAY_MS_MAX = 180_000  # of audio of ours, at once
 CLOSE_NORMAL, CLOSE_FAILED = 1000, 1011  # RFC 6455, section 7.4.1
 
 
@@ -101,8 +106,11 @@ class TwilioTransport:
         self._problems = ProblemGate()
         self._listener: TransportListener | None = None
         self._early: list[TransportEvent] = []  # what happened before the session listened
+        self._playing: dict[str, asyncio.Future[bool]] = {}  # our own audio, by its id
+        self._play_count = 0
         self._ended: asyncio.Future[str] = self._loop.create_future()
         self._finishing = False
+        self.ended_in_order = False  # somebody has hung up; else the line or we have failed
         self._alarm = Alarm(self._on_time)
         self._alarm.set(self._bridge.next_deadline)
 
@@ -177,6 +185,8 @@ class TwilioTransport:
         self._program(Mute(muted))
 
     async def close(self, reason: str = "closed by the program") -> None:
+        if not self._ended.done():
+            self.ended_in_order = not self._model_failed
         self._finish(reason, CLOSE_FAILED if self._model_failed else CLOSE_NORMAL)
         await self._link.close()
 
@@ -187,6 +197,39 @@ class TwilioTransport:
     def plays_until(self) -> float:
         """Loop time at which the caller will have heard everything said so far."""
         return self._bridge.plays_until(self._loop.time())
+
+    # ---- for the steering of calls: our own audio, hold, mute --------------------------------------------------------------
+
+    def play(self, mulaw: bytes) -> asyncio.Future[bool]:
+        """Let the caller hear this (G.711 mu-law, 8 kHz), after what the agent is saying; no barge-in ends it.
+
+        The future is done when it is over: True when the phone has said so, False when the call has ended before, or when
+        only the clock tells (the phone echoes no marks). Without audio it tells when all up to here has been heard.
+        Raises MisuseError for more than `PLAY_MS_MAX`.
+        """
+        if len(mulaw) > PLAY_MS_MAX * BYTES_PER_MS:
+            raise MisuseError(f"at most {PLAY_MS_MAX / 1000:g} s of audio can be played at once")
+        over: asyncio.Future[bool] = self._loop.create_future()
+        if self._ended.done():
+            over.set_result(False)
+            return over
+        self._play_count += 1
+        audio_id = f"play_{self._play_count}"
+        self._playing[audio_id] = over
+        self._program(Play(audio_id, mulaw))
+        return over
+
+    def hold(self, loop: bytes = b"") -> None:
+        """The caller waits and hears this, over and over; the model hears silence, and what the agent says is kept."""
+        self._program(Hold(loop))
+
+    def end_hold(self) -> None:
+        """Caller and agent hear each other again; what the agent has said meanwhile is heard now."""
+        self._program(EndHold())
+
+    def mute_agent(self, muted: bool) -> None:
+        """While muted, the caller hears nothing of the agent; what it says is not heard later either."""
+        self._program(MuteAgent(muted))
 
     # ---- for the phone's socket: PhoneCall -----------------------------------------------------------------------------
 
@@ -276,12 +319,20 @@ class TwilioTransport:
 
     def _do_rarely(self, command: Command) -> None:
         match command:
+            case Played(audio_id=audio_id, echoed=echoed):
+                self._over(audio_id, echoed)
             case ModelReady():
                 self._confirmation.confirmed()
             case ModelUnfit(message=message):
                 self._confirmation.failed(ModelLost(message=message, retryable=False))
             case EndCall(reason=reason):
+                self.ended_in_order = True
                 self._finish(reason)
+
+    def _over(self, audio_id: str, heard: bool) -> None:
+        over = self._playing.pop(audio_id, None)
+        if over is not None and not over.done():
+            over.set_result(heard)
 
     def _on_time(self) -> None:
         self._program(Tick())
@@ -312,6 +363,8 @@ class TwilioTransport:
         self._program(LineEnded())
         self._ended.set_result(reason)
         self._alarm.cancel()
+        for audio_id in tuple(self._playing):
+            self._over(audio_id, heard=False)
         if self._tap is not None:
             self._tap.played(self._bridge.take_played(self._loop.time(), final=True), self._bridge.round_trip_ms)
             self._tap = None  # what comes from here on, the bridge does not take
