@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, Self
@@ -59,8 +60,8 @@ class RealtimeSession:
 
     `transport`: default, a WebSocket to `model` with the `openai` package's settings. `config`: fields of the
     `session.update` (`RealtimeSessionCreateRequest`) that override every agent's. `greeting`: True makes the agent speak
-    first, a string tells it with what. `rotate_after_s`: when to change to a fresh model session, unheard; OpenAI ends
-    one after 60 minutes. `on_record`: gets the opening and every input of the core, with its time (see
+    first, a string tells it with what. `rotate_after_s`: when to change to a fresh model session, unheard, at the latest
+    (OpenAI ends one after 60 minutes); sooner where the model says that the session ends sooner; None: never. `on_record`: gets the opening and every input of the core, with its time (see
     `session.journal`), for recordings. `price`: for costs.
 
     Raises MisuseError at once for duplicate names; entering raises TransportError when the model cannot be had.
@@ -195,7 +196,7 @@ class RealtimeSession:
             await self._transport.close("the session could not begin")
             raise
         self._alarm = Alarm(lambda: self._put(inputs.Tick()))
-        self._put(inputs.Started())
+        self._put(inputs.Started(unix_s=time.time()))
         self._owner = asyncio.create_task(self._own(), name="realtime-session")
         return self
 

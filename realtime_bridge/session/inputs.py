@@ -17,7 +17,12 @@ class _Input(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
 
 
 class Started(_Input, frozen=True, kw_only=True, tag="started"):
-    """The transport is connected, and has sent the first `session.update` (see `SessionMachine.first_update`)."""
+    """The transport is connected, and has sent the first `session.update` (see `SessionMachine.first_update`).
+
+    `unix_s`: what the wall clock shows (Unix seconds), for moments that the model names; None: they are not known.
+    """
+
+    unix_s: float | None = None
 
 
 class MessageSent(_Input, frozen=True, kw_only=True, tag="message_sent"):

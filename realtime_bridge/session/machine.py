@@ -39,9 +39,9 @@ class SessionMachine:
         self._core = Core(agent, settings)
         self._tools = ToolDesk(self._core)
         self._guards = GuardDesk(self._core)
-        self._recovery = Recovery(self._core)
+        self._recovery = Recovery(self._core, self._tools)
         self._mcp = McpTools(self._core)
-        self._server = ServerEvents(self._core, self._tools, self._guards, self._mcp)
+        self._server = ServerEvents(self._core, self._tools, self._guards, self._mcp, self._recovery)
         self._reports = Reports(self._core, self._tools, self._guards, self._recovery)
         self._ended = False
         self._handlers = self._table()
@@ -129,10 +129,10 @@ class SessionMachine:
             TransportClosed: self._closed,
         }
 
-    def _started(self, _: inputs.Started) -> None:
+    def _started(self, started: inputs.Started) -> None:
         core = self._core
         core.connected = True
-        self._recovery.started()
+        self._recovery.started(started.unix_s)
         core.emit(events.HistoryUpdated(history=self.history))
         if core.settings.greeting is True:
             self._demand(None)

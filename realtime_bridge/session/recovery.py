@@ -7,10 +7,16 @@ for once, with the note below; calls and approvals that wait, wait on, and are a
 
 from __future__ import annotations
 
+from math import inf
+from typing import Any
+
 from realtime_bridge.session.commands import Close, Resume, Rotate, Send, Switch
 from realtime_bridge.session.core import Core
 from realtime_bridge.session.events import Reconnected, Reconnecting
+from realtime_bridge.session.lifetime import Lifetime, lifetime
+from realtime_bridge.session.tool_desk import ToolDesk
 from realtime_bridge.wire import ContentPart, Item, client
+from realtime_bridge.wire.session import expires_at
 
 _NOTE = (
     "The connection was lost for a moment. The conversation goes on where it stopped: do not greet again, do not repeat "
@@ -18,38 +24,43 @@ _NOTE = (
 )
 _LOST_S_MAX = 120.0
 _NOTE_MISSED = " What the caller said last was lost: ask them, in a few words, to say it again."
-_SPARE_S_MAX = 60.0  # for a fresh session to be ready, before another is asked for
 
 
 class Recovery:
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, tools: ToolDesk) -> None:
         self._core = core
+        self._tools = tools
         self._owed = False  # a reply was lost, or a turn of the caller's that had none yet
         self._missed = False  # what the caller said last never came as words
-        self._spare = False
         self._attempt = 1
-        self._rotate_at: float | None = None
         self._lost_until: float | None = None  # a transport that tries for longer has forgotten us
+        self._unix_offset_s: float | None = None  # wall clock less the machine's
+        self._born = 0.0  # of the model session
+        self._expires_at: float | None = None  # as the model has said, Unix seconds
+        self._life = Lifetime()
+        self._spare: tuple[float, float | None] | None = None  # a fresh session waits: born when, `expires_at`
+        self._rotate_at = inf
 
-    def started(self) -> None:
-        self._plan_rotation()
+    def started(self, unix_s: float | None) -> None:
+        self._unix_offset_s = None if unix_s is None else unix_s - self._core.now
+        self._begin_life(self._core.now, self._expires_at)
+
+    def told(self, session: dict[str, Any]) -> None:
+        """The model has said what its session is; when it ends, too."""
+        ends = expires_at(session)
+        if ends is not None and ends != self._expires_at:
+            self._begin_life(self._born, ends)
 
     def lost(self, reason: str) -> None:
         """The model's socket is gone; the transport is trying to get another."""
         core = self._core
         if not core.connected:
             return
-        self._missed = core.line.turn_is_callers(core.now) and not core.conversation.ends_with_callers_words()
-        self._owed = core.line.turn_is_callers(core.now) or (
-            core.responses.active is not None and not core.is_dropped(core.responses.active)
-        )
         core.connected = False
         self._lost_until = core.now + _LOST_S_MAX
-        self._spare = False
-        self._rotate_at = None
-        core.responses.lost()
-        core.line.reset()
-        core.emit(*core.conversation.lost())
+        self._spare = None
+        self._rotate_at = inf
+        self._leave()
         core.emit(Reconnecting(reason=reason))
 
     def connected(self, attempt: int) -> None:
@@ -57,11 +68,12 @@ class Recovery:
         self._attempt = attempt
         if self._lost_until is not None:
             self._lost_until = None
+            self._begin_life(self._core.now, None)  # its own words come next
             self._tell_everything()
 
-    def spare_ready(self) -> None:
-        self._spare = True
-        self._rotate_at = None
+    def spare_ready(self, ends: float | None) -> None:
+        self._spare = (self._core.now, ends)
+        self._rotate_at = inf
 
     def retell(self, item_id: str) -> None:
         """A restored item was cut after all: its audio still played when the session changed. "Restored items must never
@@ -76,27 +88,65 @@ class Recovery:
             self._core.send(client.ConversationItemCreate(event_id=event_id, item=item, previous_item_id=previous))
 
     def step(self) -> None:
-        """At the end of every input: change to a fresh session when it is time, and the line is quiet."""
+        """At the end of every input: change to a fresh session when it is time."""
         core = self._core
         if self._lost_until is not None and core.now >= self._lost_until:
             core.problem("the model could not be reached again", "transport", fatal=True)
             core.do(Close(reason="the model is gone", error="the model could not be reached again"))
             return
-        if self._rotate_at is not None and core.now >= self._rotate_at and not self._spare:
-            self._rotate_at = core.now + _SPARE_S_MAX
+        if self._spare is not None and core.connected and self._may_switch:
+            self._switch(self._spare)
+        if core.now >= self._rotate_at:
+            self._rotate_at = core.now + self._life.retry_s
             core.do(Rotate())
-        if not (self._spare and core.connected and core.quiet):
-            return
-        self._spare = False
-        core.emit(Reconnecting(reason="the model session is about to end", planned=True))
-        core.do(Switch())
-        core.responses.lost()
-        core.line.reset()
-        self._attempt += 1
-        self._tell_everything()
 
     def next_deadline(self) -> float | None:
-        return self._rotate_at if self._lost_until is None else self._lost_until
+        if self._lost_until is not None:
+            return self._lost_until
+        moments = [self._rotate_at]
+        if self._spare is not None:
+            moments += [at for at in (self._life.playing_from, self._life.last_at) if at > self._core.now]
+        earliest = min(moments)
+        return earliest if earliest < inf else None
+
+    @property
+    def _may_switch(self) -> bool:
+        core, life = self._core, self._life
+        if core.now >= life.last_at:
+            return True
+        if self._tools.hosted_call_waits:
+            return False  # the next session would want it anew, and somebody be asked twice
+        nobody_speaks = core.responses.settled and not core.line.turn_is_callers(core.now)
+        return core.quiet or (core.now >= life.playing_from and nobody_speaks)
+
+    def _switch(self, spare: tuple[float, float | None]) -> None:
+        core = self._core
+        self._spare = None
+        core.emit(Reconnecting(reason="the model session is about to end", planned=True))
+        core.do(Switch())
+        self._leave()
+        self._attempt += 1
+        self._begin_life(*spare)
+        self._tell_everything()
+
+    def _begin_life(self, born: float, ends: float | None) -> None:
+        """A model session was born; `ends`: as it said, Unix seconds."""
+        self._born, self._expires_at = born, ends
+        known = None if ends is None or self._unix_offset_s is None else ends - self._unix_offset_s
+        self._life = lifetime(born, known, self._core.settings.rotate_after_s)
+        if self._spare is None:
+            self._rotate_at = self._life.prepare_at
+
+    def _leave(self) -> None:
+        """Nothing more comes of the old session: what was under way in it is over, and what it owed is owed."""
+        core = self._core
+        callers_turn = core.line.turn_is_callers(core.now)
+        self._missed = callers_turn and not core.conversation.ends_with_callers_words()
+        self._owed = callers_turn or (core.responses.active is not None and not core.is_dropped(core.responses.active))
+        core.responses.lost()
+        core.line.reset()
+        core.emit(*core.conversation.lost())
+        self._tools.model_lost()
 
     def _tell_everything(self) -> None:
         core = self._core
@@ -121,9 +171,4 @@ class Recovery:
         if self._owed:
             self._owed = False
             core.responses.want()
-        self._plan_rotation()
         core.emit(Reconnected(attempt=self._attempt, items=len(items)))
-
-    def _plan_rotation(self) -> None:
-        after = self._core.settings.rotate_after_s
-        self._rotate_at = None if after is None else self._core.now + after

@@ -29,7 +29,7 @@ class Reports:
             base.PlaybackInterrupted: self._interrupted,
             base.DtmfReceived: lambda r: core.emit(Dtmf(digit=r.digit)),
             base.ModelConnected: lambda r: recovery.connected(r.attempt),
-            base.SpareReady: lambda _: recovery.spare_ready(),
+            base.SpareReady: lambda r: recovery.spare_ready(r.expires_at),
             base.ModelLost: self._lost,
             base.TransportProblem: self._problem,
         }
@@ -116,7 +116,6 @@ class Reports:
         core = self._core
         if report.retryable:
             self._recovery.lost(report.message)
-            self._tools.model_lost()
             return
         code = None if report.code is None else str(report.code)
         core.problem(report.message, "transport", code=code, fatal=True)

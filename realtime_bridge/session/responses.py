@@ -83,6 +83,11 @@ class Responses:
         return self._active is None and self._sent is None and not self._queue
 
     @property
+    def settled(self) -> bool:
+        """Nothing is being said, and nothing that was asked for is about to be."""
+        return self._active is None and self._sent is None and self._busy_until is None
+
+    @property
     def waiting(self) -> bool:
         """Somebody wants a response that has not begun."""
         return self._sent is not None or bool(self._queue)

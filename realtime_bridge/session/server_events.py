@@ -18,6 +18,7 @@ from realtime_bridge.session.events import (
 )
 from realtime_bridge.session.guard_desk import GuardDesk
 from realtime_bridge.session.mcp_tools import McpTools
+from realtime_bridge.session.recovery import Recovery
 from realtime_bridge.session.tool_desk import ToolDesk
 from realtime_bridge.session.usage import Tokens, cost, tokens_of, transcription_tokens
 from realtime_bridge.transport.base import ItemCut
@@ -41,11 +42,12 @@ _RETRIES_MAX = 2  # responses in a row that the model failed to give
 
 
 class ServerEvents:
-    def __init__(self, core: Core, tools: ToolDesk, guards: GuardDesk, mcp: McpTools) -> None:
+    def __init__(self, core: Core, tools: ToolDesk, guards: GuardDesk, mcp: McpTools, recovery: Recovery) -> None:
         self._core = core
         self._tools = tools
         self._guards = guards
         self._mcp = mcp
+        self._recovery = recovery
         self._aside: set[str] = set()  # out-of-band responses, whose items are not in the conversation
         self._begun: set[str] = set()  # responses whose agent_start was told
         self._failures = 0
@@ -67,8 +69,8 @@ class ServerEvents:
     def _table(self) -> dict[type, Callable[[Any], None]]:
         core, talk = self._core, self._core.conversation
         return {
-            server.SessionCreated: lambda e: core.line.configured(e.session),
-            server.SessionUpdated: lambda e: core.line.configured(e.session),
+            server.SessionCreated: self._session_told,
+            server.SessionUpdated: self._session_told,
             server.ConversationItemCreated: self._item,
             server.ConversationItemAdded: self._item,
             server.ConversationItemDone: self._item_done,
@@ -94,6 +96,10 @@ class ServerEvents:
             server.ResponseMcpCallInProgress: lambda e: self._mcp.call_started(e.item_id),
             server.ErrorEvent: self._error,
         }
+
+    def _session_told(self, event: Any) -> None:
+        self._core.line.configured(event.session)
+        self._recovery.told(event.session)
 
     # -- items --
 

@@ -71,7 +71,8 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
     `config`: the program's own fields of the `session.update`. `transport_config`: the transport's; they win.
     `plays_audio`: the transport reports what the caller hears; otherwise the program plays.
-    `rotate_after_s`: when to change to a fresh model session (OpenAI ends one after 60 minutes); None: never.
+    `rotate_after_s`: when to change to a fresh model session at the latest; sooner where the model says that it will end
+    the session sooner (see `lifetime`). None: never.
     """
 
     config: dict[str, Any] = {}

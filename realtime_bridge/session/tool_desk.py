@@ -214,6 +214,11 @@ class ToolDesk:
                 self._core.responses.withdraw(call.call_id)
                 self._calls.answer(call)
 
+    @property
+    def hosted_call_waits(self) -> bool:
+        """Somebody has been asked about a hosted server's call, which lives in this model session."""
+        return any(call.server_label is not None for call in self._calls.open())
+
     def end(self) -> None:
         """The session is over: nobody is asked any more, and what runs is stopped, but for background tools."""
         for call in self._calls.open():

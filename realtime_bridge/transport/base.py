@@ -81,7 +81,12 @@ class ModelConnected(_Report, frozen=True, kw_only=True, tag="model_connected"):
 
 
 class SpareReady(_Report, frozen=True, kw_only=True, tag="spare_ready"):
-    """A second model session is open beside the running one (`rotate()` asked for it) and waits for `switch()`."""
+    """A second model session is open beside the running one (`rotate()` asked for it) and waits for `switch()`.
+
+    `expires_at`: when the model will end it, Unix seconds, if it has said so.
+    """
+
+    expires_at: float | None = None
 
 
 class ModelLost(_Report, frozen=True, kw_only=True, tag="model_lost"):

@@ -82,7 +82,7 @@ class ModelLink:
         self._spare = SpareModel(
             self._open_model,
             session_config,
-            on_ready=lambda: None if self._closed else self._report(SpareReady()),
+            on_ready=lambda ends: None if self._closed else self._report(SpareReady(expires_at=ends)),
             ready_s_max=self._limits.spare_ready_s_max,
         )
 

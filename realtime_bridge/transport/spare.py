@@ -14,6 +14,7 @@ from realtime_bridge.errors import InternalError, ProtocolError, TransportError
 from realtime_bridge.transport.base import ModelLost
 from realtime_bridge.transport.model_socket import ModelConnection, OpenModel, close_soon
 from realtime_bridge.wire import client, decode_server_event, encode, server
+from realtime_bridge.wire.session import expires_at
 
 log = logging.getLogger(__name__)
 
@@ -26,9 +27,10 @@ class SpareModel:
         open_model: OpenModel,
         session_config: dict[str, Any],
         *,
-        on_ready: Callable[[], None],
+        on_ready: Callable[[float | None], None],
         ready_s_max: float,
     ) -> None:
+        """`on_ready` is told when the model will end the session, Unix seconds, if it has said so."""
         self._open_model = open_model
         self._session = {"type": "realtime", **session_config}
         self._on_ready = on_ready
@@ -36,6 +38,7 @@ class SpareModel:
         self._socket: ModelConnection | None = None
         self._ready = False
         self._lost: ModelLost | None = None
+        self._expires_at: float | None = None
         # What the model says to the configuration; None: it agrees.
         self._answer: asyncio.Future[TransportError | None] = asyncio.get_running_loop().create_future()
         self._opening = asyncio.get_running_loop().create_task(self._open())
@@ -69,7 +72,7 @@ class SpareModel:
             return
         if refusal is None:
             self._ready = True
-            self._on_ready()
+            self._on_ready(self._expires_at)
             return
         log.warning("no spare model session: %s", refusal)
         if self._socket is not None:
@@ -81,6 +84,8 @@ class SpareModel:
         except ProtocolError as e:
             log.warning("the spare model session sent a malformed event: %s", e)
             return
+        if isinstance(event, server.SessionCreated | server.SessionUpdated):
+            self._expires_at = expires_at(event.session) or self._expires_at
         if isinstance(event, server.SessionUpdated):
             self._answered(None)
         elif isinstance(event, server.ErrorEvent):

@@ -16,6 +16,18 @@ def audio_settings(session: dict[str, Any], way: str) -> dict[str, Any]:
     return settings if isinstance(settings, dict) else {}
 
 
+def expires_at(session: dict[str, Any]) -> float | None:
+    """When the server will end the session, Unix seconds; None where it does not say.
+
+    Source: openai/types/realtime/realtime_session_create_response.py, "Expiration timestamp for the session, in seconds
+    since epoch."
+    """
+    at = session.get("expires_at")
+    if not isinstance(at, int | float) or isinstance(at, bool) or not 0 < at < 1e12:
+        return None
+    return float(at)
+
+
 def other_formats(session: dict[str, Any], format_type: str) -> list[str]:
     """Which sides have another audio format than this one ("audio/pcm"), for messages: `["output audio/pcmu"]`."""
     others = []

@@ -127,9 +127,17 @@ def test_speech_over_the_agent_is_a_barge_in():
     run(main)
 
 
-@pytest.mark.parametrize("ending", ["rotated", "expired"])
-def test_a_conversation_outlives_its_model_sessions(ending):
-    """`rotated`: changed in time; `expired`: the server throws us out. A tool and an approval are pending all the while."""
+@pytest.mark.parametrize(
+    ("options", "in_time"),
+    [
+        ({"rotate_after_s": 0.4}, True),
+        ({"session_seconds": 3.0}, True),
+        ({"session_seconds": 1.0, "rotate_after_s": None}, False),
+    ],
+    ids=["when we want", "before the server's word", "thrown out"],
+)
+def test_a_conversation_outlives_its_model_sessions(options, in_time):
+    """A tool and an approval are pending all the while."""
 
     async def main():
         may_end = asyncio.Event()
@@ -146,7 +154,6 @@ def test_a_conversation_outlives_its_model_sessions(ending):
             runs.append("refund")
             return "refunded"
 
-        options = {"rotate_after_s": 0.4} if ending == "rotated" else {"session_seconds": 1.0}
         agent = Agent("desk", tools=[slow, refund])
         async with conversation(agent, greeting=True, **options) as (made, _, greetings):
             await replied(made, "Hello.")
@@ -161,7 +168,7 @@ def test_a_conversation_outlives_its_model_sessions(ending):
             await replied(made, "The answer is done at last.")
             assert greetings == ["hello"], "nobody is greeted twice"
             assert runs == ["slow", "refund"], "nothing is run twice"
-            assert all(event.planned == (ending == "rotated") for event in of(made, "reconnecting"))
+            assert all(event.planned == in_time for event in of(made, "reconnecting"))
             calls = [item for item in made.history if item.type == "function_call"]
             assert [item.output for item in calls] == ["done at last", "refunded"]
 

@@ -31,6 +31,7 @@ TOOLS = (
 )
 DESK = AgentSpec(name="desk", instructions="d", tools=TOOLS, handoffs=(HandoffSpec(name="to_billing"),), voice="marin")
 BILLING = AgentSpec(name="billing", instructions="b", tools=TOOLS[:2], handoffs=(HandoffSpec(name="to_desk"),))
+UNIX_S = 1_800_000_000.0  # the wall clock at the world's time 0
 AGENTS = {"to_billing": BILLING, "to_desk": DESK}
 
 
@@ -77,6 +78,8 @@ class World:
         self._owed: list[tuple[str, int]] = []  # (what must be answered, replies begun before it)
         self._ended = False
         self._attempt = 1
+        self._life_s = self.random.choice((None, 20.0))  # of a model session
+        self._ends: dict[ModelPeer, float] = {}
         self.peers: list[ModelPeer] = []
         self.peer = self._new_peer()
         self._spare: ModelPeer | None = None
@@ -85,8 +88,9 @@ class World:
 
     def run(self, *, calm_s: float = 120.0) -> World:
         self._feed(base.ModelConnected(attempt=1))
+        self._session_created(self.peer)
         self._feed(server.SessionUpdated(session={"audio": {"input": {"turn_detection": {"type": "server_vad"}}}}))
-        self._feed(inputs.Started())
+        self._feed(inputs.Started(unix_s=UNIX_S + self.now))
         self._later(self.random.uniform(0.5, 3), self._something)
         # Short calls leave the last thing that happened unobscured by what happens next.
         self._advance(self.now + self.random.choice((3.0, 8.0, 40.0)))
@@ -172,8 +176,8 @@ class World:
                 self._later(self.random.uniform(0.2, 2), self._spare_ready)
             case commands.Switch():
                 assert self._spare is not None
+                self._owe_what_is_lost()
                 self.peer, self._spare = self._spare, None
-                self.player.growing = None
             case commands.Close():
                 self._later(0.05, lambda: self._closed(command.reason))
 
@@ -205,7 +209,20 @@ class World:
 
         peer = ModelPeer(self.random, say, self._later, new_id, tools, echoes_metadata=self._echoes)
         self.peers.append(peer)
+        if self._life_s is not None:
+            self._ends[peer] = self.now + self._life_s
+            self._later(self._life_s, lambda: self._expire(peer))
         return peer
+
+    def _expires_at(self, peer: ModelPeer) -> float | None:
+        return UNIX_S + self._ends[peer] if peer in self._ends else None
+
+    def _session_created(self, peer: ModelPeer) -> None:
+        self._feed(server.SessionCreated(session={"expires_at": self._expires_at(peer)}))
+
+    def _expire(self, peer: ModelPeer) -> None:
+        if peer is self.peer and peer.alive and not self._ended:
+            self._break_off()
 
     def _from_model(self, peer: ModelPeer, event: Any) -> None:
         if peer is not self.peer or not peer.alive or self._ended:
@@ -354,12 +371,18 @@ class World:
     def _lose_model(self) -> None:
         if not self.peer.alive or self.random.random() < 0.5:
             return
-        self.peer.alive = False
+        self._break_off()
+
+    def _owe_what_is_lost(self) -> None:
         if self._session_knows_of_a_turn:
             self._owe("the caller's turn, whose answer was lost")
         if self.player.growing is not None and self.player.growing not in self.player.dropped:
             self._owe(f"{self.player.growing}, lost half-way")
         self.player.growing = None
+
+    def _break_off(self) -> None:
+        self.peer.alive = False
+        self._owe_what_is_lost()
         if self._spare is not None:
             self._spare.alive = False
             self._spare = None
@@ -369,12 +392,13 @@ class World:
             self._attempt += 1
             self.peer = self._new_peer()
             self._feed(base.ModelConnected(attempt=self._attempt))
+            self._session_created(self.peer)
 
         self._later(self.random.uniform(0.3, 4), back)
 
     def _spare_ready(self) -> None:
         if self._spare is not None and self.peer.alive:
-            self._feed(base.SpareReady())
+            self._feed(base.SpareReady(expires_at=self._expires_at(self._spare)))
 
     def _hang_up(self) -> None:
         self._cut_off("end")

@@ -149,3 +149,69 @@ def test_a_spare_that_never_comes_is_asked_for_again():
     s = script(rotate_after_s=100.0)
     s.wait(170)
     assert len(s.asked(commands.Rotate)) == 2
+
+
+def in_its_last_quarter(**settings):
+    """A session that the model will end at 30 s, as it says; at 25 s another is prepared, and now it is there."""
+    s = script(start=False, rotate_after_s=3300.0, **settings)
+    s.model.feed(server.SessionCreated(session={"expires_at": 1_000_020}))
+    s.do(inputs.Started(unix_s=1_000_000.0))
+    assert s.machine.next_deadline() == 25.0
+    return s
+
+
+def test_the_server_says_when_its_session_ends_and_the_next_one_says_so_too():
+    s = in_its_last_quarter()
+    s.wait(15.5)
+    assert len(s.asked(commands.Rotate)) == 1
+    s.model.feed(base.SpareReady(expires_at=1_000_035.5))
+    assert len(s.asked(commands.Switch)) == 1
+    assert s.machine.next_deadline() == 40.5, "three quarters of its twenty seconds"
+
+
+def test_a_session_that_comes_back_is_left_by_its_own_word():
+    s = in_its_last_quarter()
+    s.model.feed(base.ModelLost(message="gone"))
+    s.wait(5)
+    s.model.feed(base.ModelConnected(attempt=2), server.SessionCreated(session={"expires_at": 1_000_045}))
+    assert s.machine.next_deadline() == 45.0
+
+
+def test_near_its_end_a_session_is_left_while_the_agents_words_still_play():
+    s = in_its_last_quarter()
+    s.wait(15.5)
+    response_id, item_id = growing_reply(s, "I am talking")
+    s.model.feed(base.SpareReady(expires_at=1_000_035.5))
+    s.model.feed(server.ResponseDone(response=Response(id=response_id, status="completed")))
+    s.wait(1)
+    assert s.asked(commands.Switch) == [], "it may yet become quiet"
+    s.wait(1.1)
+    assert len(s.asked(commands.Switch)) == 1
+    assert creates(s) == []
+    s.model.feed(base.PlaybackFinished(response_id=response_id, item_id=item_id, content_index=0, audio_ms=1000))
+    assert s.machine.history[0].heard_ms == 1000
+
+
+def test_at_the_last_moment_a_session_is_left_in_the_middle_of_a_reply_which_is_asked_for_again():
+    s = in_its_last_quarter()
+    s.wait(15.5)
+    growing_reply(s, "Good morning", " to you")
+    s.model.feed(base.SpareReady(expires_at=1_000_035.5))
+    s.wait(3.9)
+    assert s.asked(commands.Switch) == []
+    s.wait(0.2)
+    assert len(s.asked(commands.Switch)) == 1
+    assert len(creates(s)) == 1
+    assert s.machine.history[0].status == "incomplete"
+
+
+def test_a_hosted_call_that_waits_for_approval_keeps_its_session_as_long_as_can_be():
+    s = in_its_last_quarter(agent=AgentSpec(name="desk", mcp=(McpSpec(server_label="shop"),)))
+    item = Item(type="mcp_approval_request", id="req_1", server_label="shop", name="buy", arguments="{}")
+    s.model.feed(server.ConversationItemDone(item=item))
+    s.wait(15.5)
+    s.model.feed(base.SpareReady(expires_at=1_000_035.5))
+    assert s.asked(commands.Switch) == []
+    s.wait(4.1)
+    assert len(s.asked(commands.Switch)) == 1
+    assert [e.by for e in s.told(events.ToolApprovalResolved)] == ["model_lost"]

@@ -296,6 +296,15 @@ async def test_a_spare_takes_over_and_the_old_session_is_heard_no_more():
         await frames_reach(link, await model.call())
 
 
+@on_uvloop
+async def test_a_spare_session_says_when_it_will_end():
+    created = '{"type":"session.created","session":{"expires_at":1800000000}}'
+    async with LoopbackModel(first_words=[created]) as model, Linked(model.open_model) as link:
+        link.rotate(CONFIG)
+        await link.sees(SpareReady)
+        assert link.reports(SpareReady) == [SpareReady(expires_at=1_800_000_000)]
+
+
 @on_both_loops
 async def test_frames_of_the_old_session_that_have_come_already_are_not_heard_after_the_switch():
     async with LoopbackModel() as model, Linked(model.open_model) as link:
