@@ -252,6 +252,14 @@ def check_exposure(settings: Settings, host: str) -> None:
         raise SettingsError(f"PUBLIC_URL: {settings.public_url} opens this server to the world: {teaching} unset it")
 
 
+def secret_values(settings: Settings) -> list[str]:
+    """All that must not appear in logs: each secret's text, the database's password among them."""
+    values = [getattr(settings, name) for name in Settings.model_fields]
+    secrets = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+    password = urlsplit(settings.database_url or "").password
+    return [*secrets, password] if password else secrets
+
+
 class SettingRow(msgspec.Struct, frozen=True):
     """One line of the table. `value` is None when unset, and masked where it is secret."""
 

@@ -26,14 +26,14 @@ FLOORS = {
         {""},  # the package itself: what users import
     ],
     "telephony": [
-        {"announce", "settings", "logs", "latency", "limits", "numbers", "tokens", "playout", "twilio", "demo.agent", "offline"},
-        {"bridge_inputs", "bridge_commands"},
+        {"announce", "call_details", "settings", "redaction", "latency", "limits", "numbers", "tokens", "playout", "twilio", "demo.agent", "offline"},
+        {"logs", "bridge_inputs", "bridge_commands"},
         {"agents", "holdback", "caller_audio", "phone_audio", "stream", "tones", "truncates"},
         {"agent_audio", "handoff", "own_audio", "testing"},
         {"bridge", "server"},
         {"transport"},
         {"calls"},
-        {"outbound"},
+        {"outbound", "opening", "webhooks"},
         {"app"},
         {"demo"},
         {""},
