@@ -1,13 +1,69 @@
-"""Which agent answers: found by its name, `MODULE:NAME`, as the AGENT setting gives it."""
+"""Which agent answers: found by its name, `MODULE:NAME`, as the settings AGENT and AGENTS give it."""
 
 from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from realtime_bridge.agent import Agent
-from telephony.settings import SettingsError
+from realtime_bridge.errors import MisuseError
+from telephony.settings import Settings, SettingsError
+
+
+class AgentDirectory:
+    """The agents of one server: by name, and by the number that was called. Calls reach no others."""
+
+    def __init__(
+        self, default: Agent, by_name: Mapping[str, Agent] | None = None, by_number: Mapping[str, str] | None = None
+    ) -> None:
+        """`by_number`: E.164 to the name of an agent in `by_name`. The default agent's name is ''."""
+        self._by_name = {"": default, **(by_name or {})}
+        self._by_number = dict(by_number or {})
+        for number, name in self._by_number.items():
+            if name not in self._by_name:
+                raise MisuseError(f"the agent for {number} is {name!r}, which is not in the directory")
+
+    @property
+    def default(self) -> Agent:
+        return self._by_name[""]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for name in self._by_name if name)
+
+    def name_for(self, number: str) -> str:
+        """Who answers calls to this number: '' for the default agent."""
+        return self._by_number.get(number, "")
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._by_name
+
+    def get(self, name: str) -> Agent:
+        """Raises MisuseError for a name that is not in the directory."""
+        found = self._by_name.get(name)
+        if found is None:
+            known = ", ".join(self.names) or "none but the default"
+            raise MisuseError(f"no agent {name!r} is in this server's directory ({known}); see AGENT and AGENTS")
+        return found
+
+
+def load_directory(settings: Settings, agent: Agent | None, *, otherwise: Agent) -> AgentDirectory:
+    """The agents that the settings name. By default answers `agent`, else the one of AGENT, else `otherwise`.
+
+    Raises SettingsError.
+    """
+    by_name: dict[str, Agent] = {}
+    by_number: dict[str, str] = {}
+    for entry in settings.agents:
+        number, _, name = entry.rpartition("=")
+        by_name[name] = load_agent(name)
+        if number:
+            by_number[number] = name
+    if agent is None and settings.agent is not None:
+        agent = by_name[settings.agent] = load_agent(settings.agent)
+    return AgentDirectory(agent or otherwise, by_name, by_number)
 
 
 def load_agent(name: str) -> Agent:

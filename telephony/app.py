@@ -1,4 +1,4 @@
-"""The phone server's HTTP side: the voice webhook, which lets a call in, and health.
+"""The phone server's application: its routes, and what they are made of.
 
 The media socket itself never reaches this application; `telephony.handoff` takes it at the same port. So serve the
 application with `telephony.server.PhoneServer`.
@@ -6,65 +6,26 @@ application with `telephony.server.PhoneServer`.
 
 from __future__ import annotations
 
-import asyncio
-import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Final
-from urllib.parse import parse_qsl
 
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI
 from fastapi.responses import JSONResponse
-from starlette.datastructures import ImmutableMultiDict
 
 from realtime_bridge.agent import Agent
+from telephony.call_details import CallDetails
 from telephony.calls.answering import Switchboard
-from telephony.calls.opening import open_switchboard
-from telephony.handoff import MEDIA_PATH
-from telephony.settings import Settings, check_signing, is_loopback, load_settings
+from telephony.opening import open_switchboard
+from telephony.settings import Settings, check_signing, load_settings
 from telephony.stream import AnswerCall, Clock, MediaEndpoint, PhoneCall, PhoneLine, StreamLimits
 from telephony.tokens import CallTokens
 from telephony.twilio.messages import Start
-from telephony.twilio.signature import SIGNATURE_HEADER, SignatureCheck, websocket_url
-from telephony.twilio.twiml import apologise, connect_stream
-
-FORM_BYTES_MAX: Final = 64 * 1024  # a voice webhook has some thirty short fields
-FORM_FIELDS_MAX: Final = 200
-FORM_SECONDS_MAX: Final = 10.0  # Twilio itself gives up after 15
-BUSY: Final = "All our lines are busy. Please call again in a few minutes."
-
-Form = ImmutableMultiDict[str, str]
-
-
-class TwilioRequests:
-    """Reads Twilio's form posts, and refuses those that Twilio did not send.
-
-    Without `signature` (no auth token) only requests to a loopback name pass: neither a tunnel's nor, by a rebound host
-    name, a web page's.
-    """
-
-    def __init__(self, signature: SignatureCheck | None) -> None:
-        self._signature = signature
-
-    async def form(self, request: Request) -> Form:
-        """The decoded parameters. Raises HTTPException 403, 408, 413 or 400, before anything is done."""
-        if self._signature is None and not is_loopback(request.url.hostname or ""):
-            raise HTTPException(403, "Without TWILIO_AUTH_TOKEN, this server answers on loopback only.")
-        try:
-            async with asyncio.timeout(FORM_SECONDS_MAX):
-                body = await _body(request)
-        except TimeoutError:
-            raise HTTPException(408) from None
-        try:
-            form = Form(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=FORM_FIELDS_MAX))
-        except ValueError:
-            raise HTTPException(400, "The body is not a form.") from None
-        if self._signature is not None and not self._signature.webhook(
-            _target(request), form, request.headers.get(SIGNATURE_HEADER)
-        ):
-            raise HTTPException(403, "The request is not signed by Twilio for this server's PUBLIC_URL.")
-        return form
+from telephony.twilio.signature import SignatureCheck
+from telephony.twilio.twiml import Overflow
+from telephony.twilio.voice_request import VoiceRequest
+from telephony.webhooks.requests import TwilioRequests
+from telephony.webhooks.voice import voice_routes
 
 
 def create_app(
@@ -88,20 +49,31 @@ def create_app(
     if settings.twilio_auth_token is not None and settings.public_url is not None:
         signature = SignatureCheck(settings.twilio_auth_token.get_secret_value(), settings.public_url)
 
-    def by_switchboard(start: Start, line: PhoneLine) -> PhoneCall:
-        switchboard: Switchboard = app.state.switchboard
-        return switchboard.answer(start, line)
+    def switchboard() -> Switchboard:
+        found: Switchboard = app.state.switchboard
+        return found
 
-    tokens = CallTokens()
+    def by_switchboard(start: Start, line: PhoneLine) -> PhoneCall:
+        return switchboard().answer(start, line)
+
+    async def ringing(request: VoiceRequest, _attempt_id: str | None) -> CallDetails | str:
+        details = _inbound(request)
+        if answer is None:
+            details = _inbound(request, agent=switchboard().agents.name_for(request.to_number))
+            switchboard().expect(details)
+        return details
+
+    async def aftermath(call_sid: str) -> bool | None:
+        return await switchboard().live.ending(call_sid)
+
     media = MediaEndpoint(
         answer=answer or by_switchboard,
-        tokens=tokens,
+        tokens=CallTokens(),
         signature=signature,
         calls_max=settings.max_calls,
         limits=limits or StreamLimits(call_seconds_max=settings.call_seconds_max),
         clock=clock,
     )
-    twilio = TwilioRequests(signature)
     app = FastAPI(
         title="realtime-bridge",
         docs_url=None,
@@ -111,18 +83,18 @@ def create_app(
     )
     app.state.media = media
     app.state.settings = settings
-
-    @app.post("/twilio/voice")
-    async def voice(request: Request) -> Response:
-        form = await twilio.form(request)
-        call_sid = form.get("CallSid", "")
-        if not re.fullmatch(r"\w{1,64}", call_sid, re.ASCII):
-            raise HTTPException(400, "CallSid is missing or malformed.")
-        token = tokens.issue(call_sid, clock()) if media.has_room else None
-        if token is None:
-            return _twiml(apologise(BUSY))
-        origin = settings.public_url or str(request.base_url).rstrip("/")
-        return _twiml(connect_stream(websocket_url(origin) + MEDIA_PATH, {"token": token}))
+    app.include_router(
+        voice_routes(
+            TwilioRequests(signature, settings),
+            media,
+            ringing=ringing,
+            aftermath=aftermath if answer is None else None,
+            share=None,
+            overflow_to=Overflow(
+                message=settings.overflow_message, number=settings.overflow_number, queue=settings.overflow_queue
+            ),
+        )
+    )
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
@@ -153,21 +125,12 @@ def _staffed(agent: Agent | None, settings: Settings) -> Callable[[FastAPI], Abs
     return lifespan
 
 
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > FORM_BYTES_MAX:
-            raise HTTPException(413)
-    return bytes(body)
-
-
-def _target(request: Request) -> str:
-    """Path and query as they stood in the request line, undecoded."""
-    path: bytes = request.scope["raw_path"]
-    query: bytes = request.scope["query_string"]
-    return (path + b"?" + query if query else path).decode("latin-1")
-
-
-def _twiml(document: str) -> Response:
-    return Response(document, media_type="text/xml")
+def _inbound(request: VoiceRequest, agent: str = "") -> CallDetails:
+    return CallDetails(
+        call_sid=request.call_sid,
+        direction="outbound" if request.outbound else "inbound",
+        caller=request.from_number,
+        called=request.to_number,
+        agent=agent,
+        carrier=request.carrier,
+    )

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias, cast
 
@@ -60,6 +60,7 @@ RATE_CHECK_FRAMES: Final = 256  # the clock is read once per so many frames
 # overwrites it with the next frame's, so a stream to a slow phone breaks; and asyncio then misses the high-water mark.
 COPIED_BYTES_MAX: Final = 8 * 1024
 _TEXT: Final = WSMsgType.TEXT  # a global: the frame path asks for it with each frame
+EARLY_MESSAGES_MAX: Final = 500  # ten seconds of audio, while it is asked whether the call may begin
 HEADER_BYTES: Final = 14  # what picows wants in front of a buffer of ours
 
 
@@ -98,6 +99,8 @@ class PhoneCall(Protocol):
 
 AnswerCall: TypeAlias = Callable[[Start, PhoneLine], PhoneCall]
 Clock: TypeAlias = Callable[[], float]
+# For a server of several workers: judges a token that any of them may have issued, given what this one knows of it.
+RedeemShared: TypeAlias = Callable[[str, str, TokenVerdict], Awaitable[TokenVerdict]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,7 @@ class MediaEndpoint:
         tokens: CallTokens,
         signature: SignatureCheck | None,
         calls_max: int,
+        redeem_shared: RedeemShared | None = None,
         limits: StreamLimits | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
@@ -136,8 +140,11 @@ class MediaEndpoint:
         self.calls_max = calls_max
         self.tokens = tokens
         self.clock = clock
-        self.draining = False
+        self.draining = False  # no new call is answered; one whose webhook was answered a moment ago still is
+        self._closing = False
         self._answer = answer
+        self._redeem_shared = redeem_shared
+        self._admissions: set[asyncio.Task[None]] = set()
         self._signature = signature
         self._waiting: set[PhoneSocket] = set()
         self._calls: set[PhoneSocket] = set()
@@ -161,8 +168,8 @@ class MediaEndpoint:
             if not self._signature.upgrade(target, request.headers.get(SIGNATURE_HEADER)):
                 log.warning("media socket refused: not signed by Twilio for this server's PUBLIC_URL")
                 return _refuse(403, b"The request is not signed by Twilio.\n")
-        if self.draining or len(self._waiting) >= self.limits.waiting_sockets_max:
-            log.warning("media socket refused: %s", "draining" if self.draining else "too many have not sent `start`")
+        if self._closing or len(self._waiting) >= self.limits.waiting_sockets_max:
+            log.warning("media socket refused: %s", "closing" if self._closing else "too many have not sent `start`")
             return _refuse(503, b"No room for another media stream.\n")
         return PhoneSocket(self)
 
@@ -176,28 +183,47 @@ class MediaEndpoint:
         if not self._waiting and not self._calls:
             self._idle.set()
 
-    def admit(self, socket: PhoneSocket, start: Start) -> PhoneCall | None:
-        """Judge a `start`; answers the call, or closes the socket and returns None."""
+    def admit(self, socket: PhoneSocket, start: Start) -> None:
+        """Judge a `start`: the socket's call begins, at once or soon, or the socket is closed."""
         if not (_SID.fullmatch(start.call_sid) and _SID.fullmatch(start.stream_sid)):
             log.warning("media socket refused: a malformed SID")
             socket.close(CloseCode.POLICY_VIOLATION, "a malformed SID")
-            return None
-        verdict = self.tokens.redeem(start.custom_parameters.get("token"), start.call_sid, self.clock())
+            return
+        token = start.custom_parameters.get("token")
+        verdict = self.tokens.redeem(token, start.call_sid, self.clock())
+        if self._redeem_shared is None or not token:
+            self._judged(socket, start, verdict)
+            return
+        asking = asyncio.get_running_loop().create_task(self._ask(socket, start, token, verdict))
+        self._admissions.add(asking)
+        asking.add_done_callback(self._admissions.discard)
+
+    async def _ask(self, socket: PhoneSocket, start: Start, token: str, verdict: TokenVerdict) -> None:
+        assert self._redeem_shared is not None
+        try:
+            verdict = await self._redeem_shared(token, start.call_sid, verdict)
+            if not socket.is_closing:
+                self._judged(socket, start, verdict)
+        except Exception:
+            log.exception("call %s could not be admitted", start.call_sid)
+            socket.close(CloseCode.INTERNAL_ERROR, "internal error")
+
+    def _judged(self, socket: PhoneSocket, start: Start, verdict: TokenVerdict) -> None:
         if verdict is not TokenVerdict.VALID:
             log.warning("call %s refused: %s", start.call_sid, verdict.value)
             socket.close(CloseCode.POLICY_VIOLATION, verdict.value)
-            return None
-        if self.draining or len(self._calls) >= self.calls_max:
-            log.warning("call %s refused: %s", start.call_sid, "draining" if self.draining else "MAX_CALLS reached")
+            return
+        if self._closing or len(self._calls) >= self.calls_max:
+            log.warning("call %s refused: %s", start.call_sid, "closing" if self._closing else "MAX_CALLS reached")
             socket.close(CloseCode.TRY_AGAIN_LATER, "no room for another call")
-            return None
+            return
         self._waiting.discard(socket)
         self._calls.add(socket)
-        return self._answer(start, socket)
+        socket.begin(self._answer(start, socket))
 
     async def close(self) -> None:
         """Refuse new sockets, close those that are open (1001), and wait for their end, within `close_seconds_max`."""
-        self.draining = True
+        self.draining = self._closing = True
         for socket in (*self._waiting, *self._calls):
             socket.close(CloseCode.GOING_AWAY, "the server stops")
         try:
@@ -221,6 +247,7 @@ class PhoneSocket(WSListener):
         self._frames = 0
         self._partial: bytearray | None = None
         self._call: PhoneCall | None = None
+        self._early: list[tuple[PhoneMessage, bytes]] = []  # what comes between `start` and the call's beginning
         self._receive: Callable[[PhoneMessage, bytes], None] = self._before_start
         self._transport: WSTransport | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -249,6 +276,26 @@ class PhoneSocket(WSListener):
     def unsent_bytes(self) -> int:
         return 0 if self._transport is None else self._transport.underlying_transport.get_write_buffer_size()
 
+    # --- for the endpoint
+
+    @property
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def begin(self, call: PhoneCall) -> None:
+        """The call gets all messages from here on, first those that have come since `start`."""
+        self._call = call
+        if self._timer is not None and not self._closing:
+            self._timer.cancel()
+            if self._limits.call_seconds_max is not None:
+                self._arm(self._limits.call_seconds_max, self._call_overdue)
+        early, self._early = self._early, []
+        # The reader lets no second `connected` or `start` pass, so what follows are call messages only.
+        self._receive = cast("Callable[[PhoneMessage, bytes], None]", call.on_message)
+        for message, frame in early:
+            if not self._closing:
+                self._receive(message, frame)
+
     # --- what picows calls
 
     def on_ws_connected(self, transport: WSTransport) -> None:
@@ -272,6 +319,7 @@ class PhoneSocket(WSListener):
         if self._timer is not None:
             self._timer.cancel()
         self._receive = self._after_end
+        self._early.clear()
         call, self._call = self._call, None
         try:
             if call is not None:
@@ -302,18 +350,16 @@ class PhoneSocket(WSListener):
         if isinstance(message, Connected):
             return
         assert isinstance(message, Start), "the reader lets nothing else pass before `start`"
-        self._receive = self._after_end  # also when `admit` raises: picows then closes the socket
-        call = self._endpoint.admit(self, message)
-        if call is None:
-            return
-        self._call = call
-        # The reader lets no second `connected` or `start` pass, so what follows are call messages only.
-        self._receive = cast("Callable[[PhoneMessage, bytes], None]", call.on_message)
-        if self._closing or self._timer is None:
-            return
-        self._timer.cancel()
-        if self._limits.call_seconds_max is not None:
-            self._arm(self._limits.call_seconds_max, self._call_overdue)
+        self._receive = self._before_call
+        try:
+            self._endpoint.admit(self, message)
+        except BaseException:
+            self._receive = self._after_end  # picows closes the socket
+            raise
+
+    def _before_call(self, message: PhoneMessage, frame: bytes) -> None:
+        if len(self._early) < EARLY_MESSAGES_MAX:
+            self._early.append((message, frame))
 
     def _after_end(self, message: PhoneMessage, frame: bytes) -> None:
         pass

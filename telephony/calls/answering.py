@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from openai import AsyncOpenAI
 
@@ -23,7 +23,14 @@ from realtime_bridge.session.usage import Tokens
 from realtime_bridge.transport.base import ModelLost
 from realtime_bridge.transport.endpoint import realtime_endpoint
 from realtime_bridge.transport.model_socket import ModelSocket, OpenModel
+from realtime_bridge.transport.waiting import WaitingModels
+from telephony.agents import AgentDirectory
+from telephony.call_details import CallDetails
+from telephony.calls.context import PastCalls, PhoneContext
+from telephony.calls.control import CallControl
+from telephony.calls.expected import ExpectedCall, ExpectedCalls
 from telephony.calls.folder import CallFolder
+from telephony.calls.live import CallEnding, LiveCall, LiveCalls
 from telephony.calls.record import CallRecord
 from telephony.calls.recorder import CallHead, CallRecorder
 from telephony.stream import PhoneLine
@@ -36,12 +43,18 @@ CLOSE_S_MAX = 10.0
 _NOT_BEGUN = "the session could not begin"
 
 
+class MakeControl(Protocol):
+    """Makes the steering of one call."""
+
+    def __call__(self, transport: TwilioTransport, details: CallDetails) -> CallControl: ...
+
+
 class Switchboard:
-    """Answers calls with one agent. `answer` is what the phone server wants (`AnswerCall`)."""
+    """Answers calls with the agents of a directory. `answer` is what the phone server wants (`AnswerCall`)."""
 
     def __init__(
         self,
-        agent: Agent,
+        agents: Agent | AgentDirectory,
         *,
         model: str,
         openai: AsyncOpenAI | None = None,
@@ -50,43 +63,53 @@ class Switchboard:
         data_dir: Path | None = None,
         disk: Executor,
         config: Mapping[str, Any] | None = None,
-        on_session: Callable[[str, RealtimeSession], None] | None = None,
-        on_record: Callable[[CallRecord], None] | None = None,
+        control: MakeControl | None = None,
+        past_calls: PastCalls | None = None,
         on_item_starts: Callable[[dict[str, int]], None] | None = None,
     ) -> None:
         """`openai` tells where the model is; or `open_model` connects to it. Raises MisuseError without either.
 
-        `data_dir` None: calls are not recorded. `disk`: writes the records. `config`: see `RealtimeSession`.
+        `data_dir` None: calls are not recorded. `disk`: writes the records. `config`: see `RealtimeSession`. `control`:
+        default, a steering without a way to Twilio's API. `past_calls`: what agents are told of earlier calls.
 
-        `on_session` is given each session before it begins, `on_record` what was written of each recorded call, and
-        `on_item_starts` where each item that was heard begins in all audio sent to the phone, in bytes.
+        `on_item_starts` is given where each item that was heard begins in all audio sent to the phone, in bytes.
         """
         if openai is None and open_model is None:
             raise MisuseError("a switchboard needs a model: give `openai` or `open_model`")
-        self._agent = agent
+        self.agents = AgentDirectory(agents) if isinstance(agents, Agent) else agents
+        self.live = LiveCalls()
         self._model = model
         self._openai = openai
-        self._open_model = open_model or self._open_openai
+        self._models = WaitingModels(open_model or self._open_openai)
+        self._expected = ExpectedCalls(models=self._models, past_calls=past_calls)
         self._audio = audio
         self._data_dir = data_dir
         self._disk = disk
         self._config = config
-        self._on_session = on_session
-        self._on_record = on_record
+        self._control = control or CallControl
         self._on_item_starts = on_item_starts
         self._calls: set[asyncio.Task[None]] = set()
 
+    def expect(self, details: CallDetails, *, here: bool = True) -> None:
+        """A call's webhook was answered: its media will come. `here` False: it rang at another process."""
+        self._expected.expect(details, here=here)
+
     def answer(self, start: Start, line: PhoneLine) -> TwilioTransport:
         """Begin to talk to this call; see `AnswerCall`."""
-        recorder = self._recorder(start)
-        transport = TwilioTransport(start, line, open_model=self._open_model, audio=self._audio, tap=recorder)
-        call = asyncio.get_running_loop().create_task(self._talk(transport, recorder), name=f"call {start.call_sid}")
+        expected = self._expected.take(start.call_sid)
+        agent = self.agents.get(expected.details.agent)
+        recorder = self._recorder(start, expected.details, agent)
+        transport = TwilioTransport(start, line, open_model=self._models.for_call(), audio=self._audio, tap=recorder)
+        talk = self._talk(agent, transport, expected, recorder)
+        call = asyncio.get_running_loop().create_task(talk, name=f"call {start.call_sid}")
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
         return transport
 
     async def close(self) -> None:
         """Wait until the records of all calls are written, a few seconds at most."""
+        self._expected.close()
+        self._models.close()
         if not self._calls:
             return
         _, pending = await asyncio.wait(self._calls, timeout=CLOSE_S_MAX)
@@ -96,61 +119,79 @@ class Switchboard:
         if pending:
             await asyncio.wait(pending, timeout=1.0)
 
-    async def _talk(self, transport: TwilioTransport, recorder: CallRecorder | None) -> None:
+    async def _talk(
+        self, agent: Agent, transport: TwilioTransport, expected: ExpectedCall, recorder: CallRecorder | None
+    ) -> None:
         session: RealtimeSession | None = None
-        reason = _NOT_BEGUN
+        call: LiveCall | None = None
+        reason, failed = _NOT_BEGUN, False
+        control = self._control(transport, expected.details)
         try:
-            session = self._session(transport, recorder)
+            context = PhoneContext(details=expected.details, control=control, past_calls=await expected.past_calls())
+            session = self._session(agent, transport, context, recorder)
+            control.attach(session)
+            call = LiveCall(
+                details=expected.details, session=session, transport=transport, context=context, control=control
+            )
+            self.live.began(call)
             async with session:
                 async for event in session:
                     if isinstance(event, SessionError):
+                        failed = failed or event.fatal
                         level = logging.WARNING if event.level == "warning" else logging.ERROR
                         log.log(level, "call %s: %s", transport.call_sid, event.message)
                     elif isinstance(event, SessionEnd):
                         reason = event.reason
         except BridgeError as e:
+            failed = True
             if reason is _NOT_BEGUN:  # else the session has told of it
                 log.error("call %s: %s: %s", transport.call_sid, reason, e)  # noqa: TRY400 - no fault of ours
         except Exception:
+            failed = True
             log.exception("call %s failed", transport.call_sid)
         finally:
             await transport.close(reason)
+            in_order = transport.ended_in_order and not failed
+            self.live.over(transport.call_sid, call, in_order=in_order)
+            await control.close()
+            record = None
             if recorder is not None:
-                await self._write_down(session, recorder, reason)
+                record = await self._write_down(session, recorder, control.ending or reason)
+            ending = CallEnding(reason=control.ending or reason, in_order=in_order, record=record)
+            self.live.ended(expected.details, ending)
 
-    def _session(self, transport: TwilioTransport, recorder: CallRecorder | None) -> RealtimeSession:
+    def _session(
+        self, agent: Agent, transport: TwilioTransport, context: PhoneContext, recorder: CallRecorder | None
+    ) -> RealtimeSession:
         """Raises MisuseError for an agent that no session can be made of."""
         session = RealtimeSession(
-            self._agent, transport=transport, model=self._model, config=self._config, greeting=True
+            agent, transport=transport, model=self._model, config=self._config, greeting=True, context=context
         )
         if recorder is not None:
             session.on(None, recorder.session_event)
-        if self._on_session is not None:
-            self._on_session(transport.call_sid, session)
         return session
 
-    async def _write_down(self, session: RealtimeSession | None, recorder: CallRecorder, reason: str) -> None:
+    async def _write_down(self, session: RealtimeSession | None, recorder: CallRecorder, reason: str) -> CallRecord:
         history, usage = ((), Tokens()) if session is None else (session.history, session.usage)
         record = await recorder.close(history, usage, reason)
-        try:
-            if self._on_item_starts is not None:
+        if self._on_item_starts is not None:
+            try:
                 self._on_item_starts(recorder.item_wire_start)
-            if self._on_record is not None:
-                self._on_record(record)
-        except Exception:
-            log.exception("call %s: what listens for records has failed", record.call_sid)
+            except Exception:
+                log.exception("call %s: what listens for items has failed", record.call_sid)
+        return record
 
-    def _recorder(self, start: Start) -> CallRecorder | None:
+    def _recorder(self, start: Start, details: CallDetails, agent: Agent) -> CallRecorder | None:
         if self._data_dir is None:
             return None
         clock = asyncio.get_running_loop().time
         head = CallHead(
             call_sid=start.call_sid,
             stream_sid=start.stream_sid,
-            direction="inbound",
-            from_number="",
-            to_number="",
-            agent=self._agent.name,
+            direction=details.direction,
+            from_number=details.caller,
+            to_number=details.called,
+            agent=agent.name,
             model=self._model,
             audio=self._audio,
             clock_s=clock(),

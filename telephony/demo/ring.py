@@ -28,8 +28,10 @@ from realtime_bridge.tape import InlineDisk
 from realtime_bridge.transport.inline_socket import InlineModels
 from realtime_bridge.transport.model_socket import OpenModel
 from telephony.app import create_app
+from telephony.call_details import CallDetails
 from telephony.calls.answering import Switchboard
 from telephony.calls.folder import CallFolder
+from telephony.calls.live import CallEnding, LiveCall
 from telephony.calls.record import BargeIn, CallRecord
 from telephony.demo.agent import SCRIPT, front_desk
 from telephony.latency import Latencies
@@ -120,7 +122,7 @@ class _DemoCall:
     def switchboard(
         self, disk: Executor, *, openai: AsyncOpenAI | None = None, open_model: OpenModel | None = None
     ) -> Switchboard:
-        return Switchboard(
+        switchboard = Switchboard(
             front_desk,
             openai=openai,
             open_model=open_model,
@@ -129,10 +131,10 @@ class _DemoCall:
             data_dir=self._settings.data_dir,
             disk=disk,
             config={"audio": {"input": {"turn_detection": TURN_DETECTION}}},
-            on_session=self._watch,
-            on_record=self._records.append,
             on_item_starts=self._wire_starts.update,
         )
+        switchboard.live.add_listener(self)
+        return switchboard
 
     def conclude(self, result: CallResult) -> tuple[dict[str, Any], CallRecord]:
         """The result as `demo --json` prints it, and the record, written once more with what the phone knows."""
@@ -144,9 +146,17 @@ class _DemoCall:
         folder.write_timeline(record)
         return _result(record, result, folder), record
 
-    def _watch(self, _call_sid: str, session: RealtimeSession) -> None:
-        session.on(None, self._on_event)
-        session.on("tool_approval_requested", lambda event: self._approve_soon(session, event))
+    # ---- for the switchboard: CallListener
+
+    def call_began(self, call: LiveCall) -> None:
+        call.session.on(None, self._on_event)
+        call.session.on("tool_approval_requested", lambda event: self._approve_soon(call.session, event))
+
+    def call_ended(self, _details: CallDetails, ending: CallEnding) -> None:
+        if ending.record is not None:
+            self._records.append(ending.record)
+
+    # ---- the operator
 
     def _approve_soon(self, session: RealtimeSession, event: SessionEvent) -> None:
         assert isinstance(event, ToolApprovalRequested)

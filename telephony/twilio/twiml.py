@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
+import msgspec
 from twilio.twiml.voice_response import Connect, VoiceResponse
 
 from realtime_bridge.errors import MisuseError
@@ -34,9 +35,30 @@ def connect_stream(url: str, parameters: Mapping[str, str], *, then: AddVerbs | 
     return str(response)
 
 
-def apologise(message: str) -> str:
-    """Say `message` and hang up: a caller never meets dead air."""
+def goodbye(message: str | None = None) -> str:
+    """Hang up, after `message` if there is one."""
     response = VoiceResponse()
-    response.say(message)
+    if message:
+        response.say(message)
+    response.hangup()
+    return str(response)
+
+
+class Overflow(msgspec.Struct, frozen=True, kw_only=True):
+    """What a caller gets whom no agent can talk to: a message, then another number or a queue, if there is one."""
+
+    message: str
+    number: str | None = None  # E.164
+    queue: str | None = None
+
+
+def overflow(to: Overflow) -> str:
+    """A caller never meets dead air."""
+    response = VoiceResponse()
+    response.say(to.message)
+    if to.number is not None:
+        response.dial(to.number)
+    elif to.queue is not None:
+        response.enqueue(to.queue)
     response.hangup()
     return str(response)

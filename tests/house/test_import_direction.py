@@ -27,6 +27,7 @@ FLOORS = {
     ],
     "telephony": [
         {"announce", "call_details", "settings", "redaction", "latency", "limits", "numbers", "tokens", "playout", "twilio", "demo.agent", "offline"},
+        {"store"},  # what outlives a call; knows no calls
         {"logs", "bridge_inputs", "bridge_commands"},
         {"agents", "holdback", "caller_audio", "phone_audio", "stream", "tones", "truncates"},
         {"agent_audio", "handoff", "own_audio", "testing"},

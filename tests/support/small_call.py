@@ -38,10 +38,24 @@ class SmallCall:
     folder: CallFolder
 
 
+class Records:
+    """Listens to a switchboard's calls, and keeps what was written of each."""
+
+    def __init__(self):
+        self.records: list[CallRecord] = []
+
+    def call_began(self, call):
+        pass
+
+    def call_ended(self, _details, ending):
+        if ending.record is not None:
+            self.records.append(ending.record)
+
+
 def small_call(data_dir: Path, *, to_server: Link | None = None, to_phone: Link | None = None) -> SmallCall:
     """The agent greets, the caller interrupts after 1.5 s of it, the agent answers, the caller hangs up."""
     phone = SimulatedPhone()
-    records: list[CallRecord] = []
+    records = Records()
 
     async def call() -> CallResult:
         switchboard = Switchboard(
@@ -55,8 +69,8 @@ def small_call(data_dir: Path, *, to_server: Link | None = None, to_phone: Link 
             ),
             data_dir=data_dir,
             disk=InlineDisk(),
-            on_record=records.append,
         )
+        switchboard.live.add_listener(records)
         speech = Say(pcm16_to_mulaw(tone(800, rate=8000)), "stop")
         steps = [InterruptAfter(1500), speech, WaitForAgent(), HangUp()]
         result = await place_virtual_call(
@@ -66,4 +80,4 @@ def small_call(data_dir: Path, *, to_server: Link | None = None, to_phone: Link 
         return result
 
     result = run_virtual(call())
-    return SmallCall(result, records[0], CallFolder(data_dir, phone.ids.call_sid))
+    return SmallCall(result, records.records[0], CallFolder(data_dir, phone.ids.call_sid))

@@ -12,9 +12,10 @@ from twilio.request_validator import RequestValidator
 
 from realtime_bridge.errors import MisuseError, TransportError
 from telephony import server as server_module
-from telephony.app import FORM_BYTES_MAX, create_app
+from telephony.app import create_app
 from telephony.server import PhoneServer
 from telephony.settings import SettingsError
+from telephony.webhooks.requests import FORM_BYTES_MAX
 
 SIGNED = plain(twilio_auth_token=TOKEN, public_url=PUBLIC_URL + "/line")
 

@@ -27,24 +27,34 @@ GREETING = "Hello, this is the front desk."
 class Exchange:
     """A switchboard on a phone server: `async with Exchange(model) as exchange: result = await exchange.call(...)`."""
 
-    def __init__(self, model, *, data_dir=None, agent=AGENT, **options):
+    def __init__(self, model, *, data_dir=None, agent=AGENT, listener=None, **options):
         self._model, self._agent, self._data_dir, self._options = model, agent, data_dir, options
+        self._listener = listener
         self.records = []
 
     async def __aenter__(self):
         self._stack = contextlib.AsyncExitStack()
         disk = self._stack.enter_context(ThreadPoolExecutor(1))
-        options = {"on_record": self.records.append, **self._options}
         switchboard = Switchboard(
             self._agent, openai=self._model.openai, model="loopback", audio="pcmu", data_dir=self._data_dir, disk=disk,
-            **options,
+            **self._options,
         )  # fmt: skip
+        switchboard.live.add_listener(self)
+        if self._listener is not None:
+            switchboard.live.add_listener(self._listener)
         self._stack.push_async_callback(switchboard.close)
         self.server, _ = await self._stack.enter_async_context(serving(answer=switchboard.answer))
         return self
 
     async def __aexit__(self, *error):
         await self._stack.aclose()
+
+    def call_began(self, call):
+        pass
+
+    def call_ended(self, _details, ending):
+        if ending.record is not None:
+            self.records.append(ending.record)
 
     async def call(self, *steps):
         return await place_call(await fetch_stream(self.server.url + "/twilio/voice"), steps)
@@ -246,15 +256,26 @@ async def test_an_agent_that_cannot_begin_ends_the_call_with_a_log_line(agent, t
     assert model.attempts == 0
 
 
-@pytest.mark.parametrize("listener", ["on_session", "on_record", "on_item_starts"])
-@on_uvloop
-async def test_listeners_that_fail_are_logged_and_leave_nothing(listener, tmp_path, caplog):
-    def fail(*_):
-        raise ZeroDivisionError("a listener's bug")
+class FailingListener:
+    def call_began(self, _call):
+        raise ZeroDivisionError("a bug at the beginning")
 
-    async with LoopbackModel() as model, Exchange(model, data_dir=tmp_path, **{listener: fail}) as exchange:
+    def call_ended(self, _details, _ending):
+        raise ZeroDivisionError("a bug at the end")
+
+
+@on_uvloop
+async def test_listeners_that_fail_are_logged_and_leave_nothing(tmp_path, caplog):
+    def fail(_starts):
+        raise ZeroDivisionError("a bug among the items")
+
+    async with (
+        LoopbackModel() as model,
+        Exchange(model, data_dir=tmp_path, listener=FailingListener(), on_item_starts=fail) as exchange,
+    ):
         await exchange.call(Pause(50), HangUp())
-    assert "a listener's bug" in caplog.text
+    assert [record.disposition for record in exchange.records] == ["the caller hung up"]
+    assert all(f"a bug {where}" in caplog.text for where in ("at the beginning", "among the items", "at the end"))
 
 
 # ---- calls with peers that misbehave -----------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from realtime_bridge.errors import MisuseError
-from telephony.twilio.twiml import PARAMETER_CHARS_MAX, apologise, connect_stream
+from telephony.twilio.twiml import PARAMETER_CHARS_MAX, Overflow, connect_stream, goodbye, overflow
 
 
 def test_a_call_is_joined_to_its_media_socket():
@@ -28,6 +28,18 @@ def test_what_twilio_would_drop_is_refused():
         connect_stream("wss://a/b", {"token": "x" * PARAMETER_CHARS_MAX})
 
 
-def test_an_apology_is_said_before_the_hang_up():
-    response = ET.fromstring(apologise("All lines are busy & so on"))
-    assert [(child.tag, child.text) for child in response] == [("Say", "All lines are busy & so on"), ("Hangup", None)]
+def verbs(document):
+    return [(child.tag, child.text) for child in ET.fromstring(document)]
+
+
+def test_a_goodbye_is_said_before_the_hang_up():
+    assert verbs(goodbye("All lines are busy & so on")) == [("Say", "All lines are busy & so on"), ("Hangup", None)]
+    assert verbs(goodbye()) == [("Hangup", None)]
+
+
+@pytest.mark.parametrize(
+    ("to", "verb"),
+    [({}, []), ({"number": "+15550100"}, [("Dial", "+15550100")]), ({"queue": "night"}, [("Enqueue", "night")])],
+)
+def test_a_caller_whom_nobody_can_talk_to_gets_a_message_and_what_the_owner_has_set(to, verb):
+    assert verbs(overflow(Overflow(message="Busy.", **to))) == [("Say", "Busy."), *verb, ("Hangup", None)]

@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from openai import AsyncOpenAI
 
 from realtime_bridge.agent import Agent
+from telephony.agents import load_directory
 from telephony.calls.answering import Switchboard
 from telephony.demo.agent import SCRIPT, front_desk
 from telephony.offline import OFFLINE_KEY, offline_model
@@ -25,7 +26,7 @@ OFFLINE_MODEL = "local"
 
 @asynccontextmanager
 async def open_switchboard(agent: Agent | None, settings: Settings) -> AsyncIterator[Switchboard]:
-    """`agent` None: the demo's. Leaving waits until every call's records are written.
+    """`agent` None: the one that the settings name, or the demo's. Leaving waits until every call's records are written.
 
     Raises MisuseError or TransportError when the offline model is wanted and cannot be had.
     """
@@ -36,13 +37,14 @@ async def open_switchboard(agent: Agent | None, settings: Settings) -> AsyncIter
         else:
             log.warning("OPENAI_API_KEY is not set: the offline model answers")
             # The demo's agents have a script to follow; others are improvised for, or a language model does the talking.
-            script = SCRIPT if agent is None and settings.local_llm_base_url is None else None
+            demo = agent is None and settings.agent is None
+            script = SCRIPT if demo and settings.local_llm_base_url is None else None
             url = await stack.enter_async_context(offline_model(script))
             openai, model = AsyncOpenAI(api_key=OFFLINE_KEY, base_url=url), OFFLINE_MODEL
         stack.push_async_callback(openai.close)
         disk = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="records"))
         switchboard = Switchboard(
-            agent or front_desk,
+            load_directory(settings, agent, otherwise=front_desk),
             openai=openai,
             model=model,
             audio=settings.realtime_audio,

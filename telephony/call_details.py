@@ -1,0 +1,28 @@
+"""What is known of a call before it is answered: who calls whom, and which agent is to talk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+Direction = Literal["inbound", "outbound"]
+
+
+class CallDetails(msgspec.Struct, frozen=True, kw_only=True):
+    """One call, as its webhook told of it. Numbers are E.164, or empty when withheld."""
+
+    call_sid: str
+    direction: Direction = "inbound"
+    caller: str = ""
+    called: str = ""
+    agent: str = ""  # its name in the directory; empty: whoever answers by default
+    parameters: Mapping[str, str] = {}  # what the program that placed the call gave along
+    carrier: Mapping[str, str] = {}  # what the network says of the caller: city, country, attestation
+    attempt_id: str | None = None  # of a call that we placed
+
+    @property
+    def other_party(self) -> str:
+        """The person's number, whoever has called."""
+        return self.caller if self.direction == "inbound" else self.called

@@ -1,0 +1,1 @@
+"""What Twilio asks of this server over HTTP: how to answer a call, what follows it, how calls fare."""
