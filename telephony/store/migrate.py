@@ -1,0 +1,62 @@
+"""Bring a database to the tables of this version when it is opened, once, however many workers open it.
+
+Workers that start at the same moment queue at a lock (Postgres: an advisory lock; SQLite: the only write lock), and who
+comes second finds nothing left to do. All steps are one transaction: a step that fails leaves the database as it was.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, inspect, text
+
+from telephony.store.database import Database
+from telephony.store.errors import StoreError
+from telephony.store.schema import HEAD
+
+SCRIPTS: Final = Path(__file__).with_name("migrations")
+MIGRATE_S_MAX: Final = 120.0
+_LOCK: Final = 0x7265616C74696D65  # any number that nobody else takes for Postgres's advisory locks
+
+
+async def migrate(database: Database, target: str = HEAD) -> None:
+    """Raises StoreError; not retryable where the database is of a newer version than this program."""
+    if await database.read(revision_of, "look at the database's version") == target:
+        return
+    await database.write(
+        lambda connection: _upgrade(connection, target), "bring the database up to date", seconds_max=MIGRATE_S_MAX
+    )
+
+
+def revision_of(connection: Connection) -> str | None:
+    """The last migration that was run; None: none ever was."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return revision
+
+
+def _upgrade(connection: Connection, target: str) -> None:
+    from alembic import command  # noqa: PLC0415 - slow to import, and seldom needed
+    from alembic.config import Config  # noqa: PLC0415 - as above
+    from alembic.script import ScriptDirectory  # noqa: PLC0415 - as above
+
+    if connection.dialect.name == "postgresql":
+        milliseconds = int(MIGRATE_S_MAX * 1000)
+        connection.execute(text(f"SET LOCAL statement_timeout = {milliseconds}"))
+        connection.execute(text(f"SET LOCAL lock_timeout = {milliseconds}"))
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    revision = revision_of(connection)  # again: another worker may have been faster
+    if revision == target:
+        return
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if revision is not None and revision not in known:
+        raise StoreError(
+            f"the database is of a newer version of realtime-bridge (its revision is {revision}, this program knows up "
+            f"to {target}): update realtime-bridge, or restore the backup from before the update",
+            retryable=False,
+        )
+    command.upgrade(config, target)

@@ -1,0 +1,1 @@
+"""One module per step, from the empty database on."""

@@ -1,0 +1,90 @@
+"""The store as a whole: opened once per process, migrated, with its background work (bus, sweeping)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import text
+
+from telephony.store.access import Access
+from telephony.store.approvals import Approvals
+from telephony.store.attempts import Attempts
+from telephony.store.bus import CHANNEL, Bus
+from telephony.store.calls import Calls
+from telephony.store.database import Database, open_database
+from telephony.store.errors import StoreError
+from telephony.store.listening import listen
+from telephony.store.migrate import migrate
+from telephony.store.nodes import Nodes
+from telephony.store.stream_tokens import StreamTokens
+from telephony.store.suppressions import Suppressions
+
+log = logging.getLogger(__name__)
+
+SWEEP_S: Final = 60.0
+SILENT_NODES_KEPT: Final = timedelta(days=7)
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Store:
+    """All parts of the store on one database; `async with Store.open(url, node=…) as store`."""
+
+    def __init__(self, database: Database, node: str, clock: Callable[[], datetime]) -> None:
+        self.node = node
+        self.calls = Calls(database, clock)
+        self.approvals = Approvals(database, clock)
+        self.attempts = Attempts(database, clock)
+        self.suppressions = Suppressions(database, clock)
+        self.access = Access(database, clock)
+        self.stream_tokens = StreamTokens(database)
+        self.nodes = Nodes(database, clock)
+        self.bus = Bus(database, node, clock)
+        self._database = database
+        self._clock = clock
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(cls, url: str, *, node: str, clock: Callable[[], datetime] = utc_now) -> AsyncIterator[Store]:
+        """Connect to the database of a DATABASE_URL, and bring it up to date. `node`: this process's name, unlike that
+        of any other that uses the database. Raises StoreError, which says what to do."""
+        async with open_database(url) as database:
+            await migrate(database)
+            store = cls(database, node, clock)
+            await store.bus.start()
+            tasks = [asyncio.create_task(work, name=name) for name, work in store._background().items()]
+            try:
+                yield store
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
+
+    async def ping(self) -> None:
+        """Whether the database answers. Raises StoreError when it does not."""
+        await self._database.read(lambda c: c.execute(text("SELECT 1")), "reach the database")
+
+    def _background(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """Work that goes on while the store is open; none of it ends by itself."""
+        work = {"bus": self.bus.run(), "sweep": self._sweep()}
+        if not self._database.is_sqlite:
+            work["listen"] = listen(self._database, CHANNEL, self.bus.wake)
+        return work
+
+    async def _sweep(self) -> None:
+        """Delete what has had its time."""
+        while True:
+            try:
+                await self.bus.forget_old()
+                await self.stream_tokens.forget_expired(self._clock())
+                await self.nodes.forget_silent(self._clock() - SILENT_NODES_KEPT)
+            except StoreError as e:
+                log.warning("old rows stay for now: %s", e)
+            await asyncio.sleep(SWEEP_S)
