@@ -66,7 +66,7 @@ def _forget_what_was_logged() -> None:
     for record in gc.get_objects():
         if isinstance(record, logging.LogRecord):
             record.msg, record.args, record.exc_info = record.getMessage(), (), None
-            vars(record).pop("websocket", None)  # the `websockets` package adds its connection, which keeps its last error
+            vars(record).pop("websocket", None)  # `websockets` adds its connection, which keeps its last error
 
 
 async def _watched(test) -> None:

