@@ -78,8 +78,10 @@ class InlineModel:
         pace: Pace | None = None,
         limits: Limits | None = None,
         new_id: Callable[[str], str] | None = None,
+        expires_at: int = 0,
     ) -> None:
-        """`new_id` makes an id of a prefix (`item`, `resp`, …); by default they are counted."""
+        """`new_id` makes an id of a prefix (`item`, `resp`, …); by default they are counted. `expires_at`: when the
+        session ends, Unix seconds, as told to the client; 0 where nobody knows the date."""
         self.closed: Close | None = None
         self._brain = brain
         self._recognizer = recognizer
@@ -88,7 +90,13 @@ class InlineModel:
         self._delays = delays or Delays()
         self._numbers = itertools.count(1)
         self._session = ModelSession(
-            model=model, vad=vad_factory(), new_id=new_id or self._counted, now=now, pace=pace, limits=limits
+            model=model,
+            vad=vad_factory(),
+            new_id=new_id or self._counted,
+            now=now,
+            expires_at=expires_at,
+            pace=pace,
+            limits=limits,
         )
         self._agenda: list[tuple[float, int, Result | _Deciding]] = []
         self._deeds: dict[str, AsyncIterator[Deed]] = {}

@@ -48,8 +48,12 @@ class Recovery:
     def told(self, session: dict[str, Any]) -> None:
         """The model has said what its session is; when it ends, too."""
         ends = expires_at(session)
-        if ends is not None and ends != self._expires_at:
+        if ends is None or ends == self._expires_at:
+            return
+        if self._core.connected:
             self._begin_life(self._born, ends)
+        else:
+            self._expires_at = ends  # the session has not begun
 
     def lost(self, reason: str) -> None:
         """The model's socket is gone; the transport is trying to get another."""

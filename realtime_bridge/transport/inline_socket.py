@@ -28,7 +28,11 @@ log = logging.getLogger(__name__)
 
 
 class InlineModels:
-    """Opens sessions of the offline model; an `OpenModel`. Arguments as of `InlineModel`, for each session."""
+    """Opens sessions of the offline model; an `OpenModel`. Arguments as of `InlineModel`, for each session.
+
+    `unix_s`: what the wall clock shows when the first session is opened; with it, sessions say when they end, as a
+    server's do.
+    """
 
     def __init__(
         self,
@@ -40,6 +44,7 @@ class InlineModels:
         delays: Delays | None = None,
         pace: Pace | None = None,
         limits: Limits | None = None,
+        unix_s: float | None = None,
     ) -> None:
         self._brain_factory = brain_factory
         self._recognizer = recognizer
@@ -47,25 +52,36 @@ class InlineModels:
         self._vad_factory = vad_factory
         self._delays = delays
         self._pace = pace
-        self._limits = limits
+        self._limits = limits or Limits()
+        self._unix_s = unix_s
+        self._unix_offset_s: float | None = None  # of the wall clock to the loop's
         self._ids = itertools.count(1)
 
     async def __call__(
         self, *, on_frame: Callable[[bytes], None], on_lost: Callable[[ModelLost], None]
     ) -> InlineSocket:
+        now = asyncio.get_running_loop().time()
         model = InlineModel(
             brain=self._brain_factory(),
             recognizer=self._recognizer,
             voice=self._voice,
             vad_factory=self._vad_factory,
-            now=asyncio.get_running_loop().time(),
+            now=now,
             delays=self._delays,
             pace=self._pace,
             limits=self._limits,
             # Counted over all sessions: items of one must not be taken for those of the session before it.
             new_id=lambda prefix: f"{prefix}_{next(self._ids)}",
+            expires_at=self._expires_at(now),
         )
         return InlineSocket(model, on_frame, on_lost)
+
+    def _expires_at(self, now: float) -> int:
+        if self._unix_s is None:
+            return 0
+        if self._unix_offset_s is None:
+            self._unix_offset_s = self._unix_s - now
+        return int(self._unix_offset_s + now + self._limits.session_seconds)
 
 
 class InlineSocket:

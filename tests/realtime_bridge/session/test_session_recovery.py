@@ -151,34 +151,36 @@ def test_a_spare_that_never_comes_is_asked_for_again():
     assert len(s.asked(commands.Rotate)) == 2
 
 
-def in_its_last_quarter(**settings):
-    """A session that the model will end at 30 s, as it says; at 25 s another is prepared, and now it is there."""
+def of_twenty_seconds(**settings):
+    """A session that the model will end after 20 s, as it says."""
     s = script(start=False, rotate_after_s=3300.0, **settings)
+    s.now = 5000.0  # a machine's clock may show anything
     s.model.feed(server.SessionCreated(session={"expires_at": 1_000_020}))
     s.do(inputs.Started(unix_s=1_000_000.0))
-    assert s.machine.next_deadline() == 25.0
+    assert s.machine.next_deadline() == 5015.0
+    assert s.asked(commands.Rotate) == []
     return s
 
 
 def test_the_server_says_when_its_session_ends_and_the_next_one_says_so_too():
-    s = in_its_last_quarter()
+    s = of_twenty_seconds()
     s.wait(15.5)
     assert len(s.asked(commands.Rotate)) == 1
     s.model.feed(base.SpareReady(expires_at=1_000_035.5))
     assert len(s.asked(commands.Switch)) == 1
-    assert s.machine.next_deadline() == 40.5, "three quarters of its twenty seconds"
+    assert s.machine.next_deadline() == 5030.5, "three quarters of its twenty seconds"
 
 
 def test_a_session_that_comes_back_is_left_by_its_own_word():
-    s = in_its_last_quarter()
+    s = of_twenty_seconds()
     s.model.feed(base.ModelLost(message="gone"))
     s.wait(5)
     s.model.feed(base.ModelConnected(attempt=2), server.SessionCreated(session={"expires_at": 1_000_045}))
-    assert s.machine.next_deadline() == 45.0
+    assert s.machine.next_deadline() == 5035.0
 
 
 def test_near_its_end_a_session_is_left_while_the_agents_words_still_play():
-    s = in_its_last_quarter()
+    s = of_twenty_seconds()
     s.wait(15.5)
     response_id, item_id = growing_reply(s, "I am talking")
     s.model.feed(base.SpareReady(expires_at=1_000_035.5))
@@ -193,7 +195,7 @@ def test_near_its_end_a_session_is_left_while_the_agents_words_still_play():
 
 
 def test_at_the_last_moment_a_session_is_left_in_the_middle_of_a_reply_which_is_asked_for_again():
-    s = in_its_last_quarter()
+    s = of_twenty_seconds()
     s.wait(15.5)
     growing_reply(s, "Good morning", " to you")
     s.model.feed(base.SpareReady(expires_at=1_000_035.5))
@@ -206,7 +208,7 @@ def test_at_the_last_moment_a_session_is_left_in_the_middle_of_a_reply_which_is_
 
 
 def test_a_hosted_call_that_waits_for_approval_keeps_its_session_as_long_as_can_be():
-    s = in_its_last_quarter(agent=AgentSpec(name="desk", mcp=(McpSpec(server_label="shop"),)))
+    s = of_twenty_seconds(agent=AgentSpec(name="desk", mcp=(McpSpec(server_label="shop"),)))
     item = Item(type="mcp_approval_request", id="req_1", server_label="shop", name="buy", arguments="{}")
     s.model.feed(server.ConversationItemDone(item=item))
     s.wait(15.5)

@@ -1,0 +1,188 @@
+"""A conversation of two minutes on the phone, in which a tool runs and an approval waits for longer than a short-lived model
+session lasts; and what its caller noticed, beside the same call on a model that lasts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from realtime_bridge import Agent, RealtimeSession, tool
+from realtime_bridge.session.events import Reconnecting, SessionError, SessionEvent, ToolApprovalRequested
+from realtime_bridge.session.items import HistoryItem
+from realtime_bridge.transport.model_socket import OpenModel
+from telephony.stream import PhoneLine
+from telephony.testing.result import CallResult
+from telephony.testing.script import HangUp, Say, Step, WaitForAgent
+from telephony.transport import TwilioTransport
+from telephony.twilio.messages import Start
+
+GREETING = "Good morning, this is the garden shop. How can I help you?"
+SCRIPT = f"""
+greeting: {GREETING}
+fallback: I am sorry, I did not understand that.
+threshold: 60
+rules:
+  - heard: tell me about roses
+    say: Roses like the sun. Plant them in autumn, give them plenty of water, and cut them back in spring.
+  - heard: tell me about lavender
+    say: Lavender likes dry ground. It needs very little water, and bees are fond of it all summer long.
+  - heard: tell me about tulips
+    say: Tulips are planted before the first frost. They sleep through the winter and come up in April.
+  - heard: when are you open
+    say: We are open from eight in the morning to six in the evening, and we are closed on Sundays.
+  - heard: where is my order
+    say: I am looking for your order. Ask me something else while we wait.
+    call: find_order
+  - after: find_order
+    say: Your order has left our house and will be with you on Friday.
+  - heard: I want my money back
+    say: I have to ask a colleague about that. Ask me something else while we wait.
+    call: refund
+  - after: refund
+    say: My colleague has agreed and your money is on its way.
+  - heard: thank you and goodbye
+    say: Goodbye, and thank you for calling the garden shop.
+"""
+QUESTIONS = ("Tell me about roses.", "Tell me about lavender.", "Tell me about tulips.", "When are you open?")
+WORK_S = 18.0  # how long the tool takes, and the colleague
+RESULT_QUIET_MS = 7000.0  # so long must the agent be silent to have said what the tool brought
+
+
+@dataclass(frozen=True)
+class Talk:
+    """What the caller says, in order; after `waits_after`, they wait for what the tool or the colleague brings."""
+
+    lines: tuple[str, ...]
+    waits_after: frozenset[int]
+    work_s: float = WORK_S
+    result_quiet_ms: float = RESULT_QUIET_MS
+
+    def steps(self, speech_of: Callable[[str], bytes]) -> list[Step]:
+        steps: list[Step] = [WaitForAgent()]
+        for number, line in enumerate(self.lines):
+            quiet_ms = self.result_quiet_ms if number in self.waits_after else 600.0
+            steps += [Say(speech_of(line), line), WaitForAgent(quiet_ms=quiet_ms, timeout_s=60.0)]
+        return [*steps, HangUp()]
+
+
+TWO_MINUTES = Talk(
+    lines=(
+        *QUESTIONS,
+        *("Where is my order?", *QUESTIONS[:2]),
+        *("I want my money back.", *QUESTIONS[2:]),
+        *QUESTIONS,
+        "Thank you and goodbye.",
+    ),
+    waits_after=frozenset({6, 9}),
+)
+
+
+@dataclass
+class Answerer:
+    """Answers one call with the garden shop's agent, and keeps what happens. `answer` is an `AnswerCall`."""
+
+    open_model: OpenModel
+    talk: Talk = TWO_MINUTES
+    options: dict[str, Any] = field(default_factory=dict)  # of the session
+    on_event: Callable[[SessionEvent], None] | None = None
+    runs: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    changes: list[tuple[float, bool]] = field(default_factory=list)  # of the model session: when, planned or not
+    errors: list[str] = field(default_factory=list)
+    pending: list[tuple[float, float]] = field(default_factory=list)  # when a tool or an approval was waited for
+    history: tuple[HistoryItem, ...] = ()
+
+    def answer(self, start: Start, line: PhoneLine) -> TwilioTransport:
+        self._loop = asyncio.get_running_loop()
+        self.began = self._loop.time()
+        transport = TwilioTransport(start, line, open_model=self.open_model)
+        self._call = self._loop.create_task(self._serve(transport))
+        return transport
+
+    async def done(self) -> None:
+        await self._call
+
+    def agent(self) -> Agent:
+        @tool
+        async def find_order() -> str:
+            """Where the caller's order is."""
+            self.runs.append("find_order")
+            await self._work()
+            return "on its way"
+
+        @tool(needs_approval=True)
+        async def refund() -> str:
+            """Give the money back."""
+            self.runs.append("refund")
+            return "agreed"
+
+        return Agent("Garden shop", "Be kind.", tools=[find_order, refund])
+
+    async def _serve(self, transport: TwilioTransport) -> None:
+        options = {"greeting": True, **self.options}
+        async with RealtimeSession(self.agent(), transport=transport, **options) as session:
+            colleagues = []
+            async for event in session:
+                self._note(event)
+                if isinstance(event, ToolApprovalRequested):
+                    self.asked.append(event.request.tool)
+                    colleagues.append(asyncio.create_task(self._approve(session, event)))
+        await asyncio.gather(*colleagues)
+        self.history = session.history
+
+    async def _approve(self, session: RealtimeSession, event: ToolApprovalRequested) -> None:
+        await self._work()
+        await session.approve(event.request)
+
+    async def _work(self) -> None:
+        since = self._now()
+        await asyncio.sleep(self.talk.work_s)
+        self.pending.append((since, self._now()))
+
+    def _note(self, event: SessionEvent) -> None:
+        if self.on_event is not None:
+            self.on_event(event)
+        if isinstance(event, Reconnecting):
+            self.changes.append((self._now(), event.planned))
+        elif isinstance(event, SessionError) and event.level == "error":
+            self.errors.append(event.message)
+
+    def _now(self) -> float:
+        """Seconds since the call was answered."""
+        return self._loop.time() - self.began
+
+    @property
+    def spanned(self) -> list[int]:
+        """Of each wait for a tool or an approval, how many changes of the model session it outlived."""
+        return [sum(since < at < until for at, _ in self.changes) for since, until in self.pending]
+
+    @property
+    def said(self) -> list[tuple[str, str]]:
+        """(role, words) of the history's messages."""
+        return [(item.role or "", item.text) for item in self.history if item.type == "message"]
+
+
+def silences_ms(result: CallResult) -> list[list[float]]:
+    """For the greeting, and for each thing the caller says: how long the agent was silent before and inside her answer."""
+    ends = [0.0, *(said.end for said in result.said)]
+    starts = [*(said.start for said in result.said), result.seconds]
+    return [list(_silences(result, end, start)) for end, start in zip(ends, starts, strict=True)]
+
+
+def _silences(result: CallResult, since: float, until: float) -> Iterator[float]:
+    spans = [(since, since), *((span.start, span.end) for span in result.audible if since <= span.start < until)]
+    for (_, end), (start, _) in pairwise(spans):
+        yield (start - end) * 1000
+
+
+def extra_silence_ms(result: CallResult, undisturbed: CallResult) -> list[float]:
+    """By how much each answer's longest addition of silence exceeds the undisturbed call's. Raises ValueError when the
+    agent spoke in another number of pieces."""
+    extras = []
+    for ours, theirs in zip(silences_ms(result), silences_ms(undisturbed), strict=True):
+        extras.append(max((a - b for a, b in zip(ours, theirs, strict=True)), default=0.0))
+    return extras
