@@ -1,4 +1,4 @@
-"""What Twilio and this server say to each other: media-stream messages, TwiML, signatures.
+"""What Twilio and this server say to each other: media-stream messages, TwiML, webhooks, signatures, REST.
 
-Pure: no socket, no clock. The shells that use it are `telephony.stream` and `telephony.app`.
+Pure, but for `rest`: no socket, no clock. The shells that use it are `telephony.stream` and `telephony.app`.
 """

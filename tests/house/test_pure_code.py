@@ -59,6 +59,7 @@ PURE = {
         "latency",
         "limits",
         "numbers",
+        "outbound.machine",
         "own_audio",
         "phone_audio",
         "playout",
@@ -71,7 +72,12 @@ PURE = {
         "testing.script",
         "tones",
         "truncates",
-        "twilio",
+        "twilio.media_stream",
+        "twilio.messages",
+        "twilio.rest_errors",
+        "twilio.signature",
+        "twilio.twiml",
+        "twilio.voice_request",
     ],
 }
 
