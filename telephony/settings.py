@@ -162,6 +162,17 @@ class Settings(BaseSettings):
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
     log_format: Literal["console", "json"] = Field("console", description="Log lines for people or for machines.")
+    metrics_token: SecretStr | None = Field(
+        None, description="Bearer token that /metrics asks for. Without one, whoever reaches the port may read it."
+    )
+    tracing: bool = Field(
+        default=False,
+        description="Whether spans of calls, turns and tools go out by OTLP: on or off. OTEL_EXPORTER_OTLP_ENDPOINT says where.",
+    )
+    workers: int = Field(1, ge=1, le=64, description="Processes that answer calls on the one port.")
+    drain_seconds_max: float = Field(
+        600, ge=0, description="How long calls may go on when the server is told to stop (SIGTERM), in seconds."
+    )
     record_calls: bool = Field(default=True, description="Whether calls are recorded: on or off.")
     max_calls: int = Field(100, ge=1, description="Calls at once, per process; above it, callers get the busy answer.")
     overflow_message: str = Field(

@@ -26,7 +26,7 @@ FLOORS = {
         {""},  # the package itself: what users import
     ],
     "telephony": [
-        {"announce", "call_details", "settings", "redaction", "latency", "limits", "numbers", "tokens", "playout", "twilio", "demo.agent", "offline"},
+        {"announce", "call_details", "settings", "metrics", "redaction", "latency", "limits", "numbers", "tokens", "playout", "twilio", "demo.agent", "offline"},
         {"store"},  # what outlives a call; knows no calls
         {"logs", "bridge_inputs", "bridge_commands"},
         {"agents", "holdback", "caller_audio", "phone_audio", "stream", "tones", "truncates"},
