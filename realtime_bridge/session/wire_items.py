@@ -8,6 +8,7 @@ import msgspec
 
 from realtime_bridge.session.items import HistoryItem, ItemKind
 from realtime_bridge.wire import ContentPart, Item
+from realtime_bridge.wire.items import ItemStatus
 
 _PART_TYPES = {
     "text": "output_text",
@@ -74,7 +75,10 @@ def to_create(item: HistoryItem, output_id: str | None) -> list[Item]:
     if item.type == "message":
         content = tuple(_part_to_create(item, part) for part in item.content)
         told = tuple(part for part in content if part is not None)
-        return [Item(type="message", id=item.item_id, role=item.role, content=told)] if told else []
+        # "Has no effect on the conversation"; but whoever reads it may see that the agent was cut off.
+        cut_off = item.role == "assistant" and item.status == "incomplete"
+        status: ItemStatus | None = "incomplete" if cut_off else None
+        return [Item(type="message", id=item.item_id, role=item.role, content=told, status=status)] if told else []
     if item.type == "mcp_call":
         return [
             Item(

@@ -34,9 +34,10 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """What the model said, as far as the caller heard it."""
+    """What the model said, as far as the caller heard it. `unfinished`: it was cut off."""
 
     text: str
+    unfinished: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def _happening(item: Item, tools: dict[str | None, str]) -> Happening | None:
     if item.type != "message":
         return None
     if item.role == "assistant":
-        return Spoken(words_of(item))
+        return Spoken(words_of(item), unfinished=item.status == "incomplete")
     return Told(words_of(item)) if item.role == "system" else Heard((words_of(item),))
 
 

@@ -82,6 +82,10 @@ class _Performance:
     def respond(self) -> Sequence[Deed]:
         story = happenings(self._turn.items)
         begin = unanswered_from(story)
+        return self._answer(story, begin) or self._unprompted(story, begin)
+
+    def _answer(self, story: Sequence[Happening], begin: int) -> list[Deed]:
+        """To all that is in the story from `begin` on."""
         place = _Place()
         for happening in story[self._since_handoff(story) : begin]:
             place = self._step(happening, place).place
@@ -89,7 +93,7 @@ class _Performance:
         for happening in story[begin:]:
             step = self._step(happening, place)
             deeds, place = [*deeds, *step.deeds], step.place
-        return deeds or self._unprompted(story, begin)
+        return deeds
 
     def _unprompted(self, story: Sequence[Happening], begin: int) -> Sequence[Deed]:
         """Nothing was heard that has an answer: the call begins, the caller is silent, the program wants something."""
@@ -98,7 +102,20 @@ class _Performance:
         if any(isinstance(happening, Heard) for happening in story[begin:]):
             return [Say(self._fallback)]
         ordered = sentence_ordered(self._turn.instructions)
-        return [Say(ordered)] if ordered else []
+        return [Say(ordered)] if ordered else self._rest_of_the_last(story[:begin])
+
+    def _rest_of_the_last(self, story: Sequence[Happening]) -> Sequence[Deed]:
+        """Where an answer was cut off with the connection, and nothing has been said since: what is missing of it."""
+        spoken = story[-1] if story else None
+        if not isinstance(spoken, Spoken) or not spoken.unfinished:
+            return []
+        before = story[:-1]
+        answer = self._answer(before, unanswered_from(before)) or self._unprompted(before, len(before))
+        for number, deed in enumerate(answer):
+            if isinstance(deed, Say) and deed.text.startswith(spoken.text):
+                rest = deed.text.removeprefix(spoken.text).strip()
+                return [*([Say(rest)] if rest else []), *answer[number + 1 :]]
+        return []
 
     def _since_handoff(self, story: Sequence[Happening]) -> int:
         """What came before the last call of a tool that this agent does not have was another agent's talk."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from support.brain_turns import Talk, agent, call, caller, calls, deeds, function, result, system, turn, words
 
@@ -246,3 +247,33 @@ def test_the_example_in_the_documentation_is_a_valid_script():
     script = parse_script(example)
     assert len(script.rules) == 6
     assert script.agents[0].name == "billing"
+
+
+LOST = "The connection was lost for a moment."
+
+
+@pytest.mark.parametrize(
+    ("before", "spoken", "rest"),
+    [
+        ([], "Hello, this is", "the corner bakery. How can I help you?"),
+        ([agent("Hello!"), caller("when are you open")], "We are open from", "seven to six."),
+        ([agent("Hello!"), caller("when are you open")], "We are open from seven to six.", ""),
+        ([agent("Hello!"), caller("when are you open")], "Quite another thing", ""),
+    ],
+)
+def test_an_answer_that_was_cut_off_with_the_connection_is_finished(bakery, before, spoken, rest):
+    cut_off = msgspec.structs.replace(agent(spoken), status="incomplete")
+    assert words(deeds(bakery, turn([*before, cut_off, system(LOST)]))) == rest
+
+
+def test_the_call_that_was_to_follow_the_words_that_were_cut_off_is_made(bakery):
+    cut_off = msgspec.structs.replace(agent("Let me look"), status="incomplete")
+    assert deeds(bakery, turn([caller("Where is my order a 1042?"), cut_off, system(LOST)], [FIND])) == [
+        Say("up A1042."),
+        CallTool("find_order", {"order_id": "A1042"}),
+    ]
+
+
+def test_an_answer_that_the_caller_cut_off_is_not_finished(bakery):
+    cut_off = msgspec.structs.replace(agent("Hello, this"), status="incomplete")
+    assert words(deeds(bakery, turn([cut_off, caller("when are you open")]))) == "We are open from seven to six."
