@@ -9,7 +9,17 @@ from telephony.testing.caller import Stream, fetch_stream, place_call
 from telephony.testing.network import Link
 from telephony.testing.phone import Faults, Ids, SimulatedPhone
 from telephony.testing.result import CallResult
-from telephony.testing.script import HangUp, InterruptAfter, Pause, Press, Say, ScriptedCaller, Step, WaitForAgent
+from telephony.testing.script import (
+    HangUp,
+    InterruptAfter,
+    Pause,
+    Press,
+    Say,
+    ScriptedCaller,
+    Step,
+    Until,
+    WaitForAgent,
+)
 from telephony.testing.virtual_call import place_virtual_call
 from telephony.testing.virtual_time import VirtualTimeLoop, run_virtual
 
@@ -27,6 +37,7 @@ __all__ = [
     "SimulatedPhone",
     "Step",
     "Stream",
+    "Until",
     "VirtualTimeLoop",
     "WaitForAgent",
     "fetch_stream",

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from realtime_bridge.audio.g711 import mulaw_to_pcm16
-from telephony.testing.playback import Playback
 
 WINDOW_S = 0.020
 WINDOW_SAMPLES = 160
 AUDIBLE_RMS_MIN = 180.0  # of 32768, -45 dBFS: above a synthesizer's breath and mu-law noise, below soft speech
 PAUSE_S = 0.200  # shorter silence lies between syllables and does not end a span
+
+
+class Loudspeaker(Protocol):
+    """What an ear is held to: a `Playback`, or the whole sound of a telephone line."""
+
+    def buffered_bytes(self, now: float) -> int:
+        """0 when nothing can be audible at this time."""
+        ...
+
+    def heard(self, start: float, samples: int) -> bytes:
+        """Mu-law audio, `samples` long from `start` on."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +36,9 @@ class Audible:
 
 
 class Ear:
-    """Listens to one playback. Call `listen` often; times are those of the playback's clock."""
+    """Listens to one loudspeaker. Call `listen` often; times are those of the loudspeaker's clock."""
 
-    def __init__(self, playback: Playback, starts_at: float) -> None:
+    def __init__(self, playback: Loudspeaker, starts_at: float) -> None:
         self._playback = playback
         self._listened_until = starts_at
         self.audible: list[Audible] = []

@@ -6,13 +6,12 @@ caller.advance(now)          # before every `phone.advance`, at least every 20 m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, assert_never
+from typing import Protocol, TypeAlias, assert_never
 
 from realtime_bridge.errors import MisuseError
-from telephony.testing.ear import Audible, Ear
-from telephony.testing.phone import SimulatedPhone
+from telephony.testing.ear import Audible, Ear, Loudspeaker
 from telephony.twilio.messages import Digit
 
 
@@ -53,11 +52,38 @@ class Press:
 
 
 @dataclass(frozen=True, slots=True)
+class Until:
+    """Until this is so. `what`: what has not happened when it times out, such as "been asked for a key"."""
+
+    condition: Callable[[], bool]
+    what: str
+    timeout_s: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
 class HangUp:
     pass
 
 
-Step: TypeAlias = Say | WaitForAgent | InterruptAfter | Pause | Press | HangUp
+Step: TypeAlias = Say | WaitForAgent | InterruptAfter | Pause | Press | Until | HangUp
+
+
+class Handset(Protocol):
+    """What a caller holds: a `SimulatedPhone`, or a line of a simulated telephone network."""
+
+    @property
+    def started_at(self) -> float | None: ...
+
+    @property
+    def playback(self) -> Loudspeaker: ...
+
+    def speak(self, mulaw: bytes) -> tuple[float, float]:
+        """Say this, after what is being said; returns when it begins and ends."""
+        ...
+
+    def press(self, digit: Digit, now: float) -> None: ...
+
+    def hang_up(self, now: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +98,7 @@ class Said:
 class ScriptedCaller:
     """Goes through the steps and hangs up after the last, or when one of them takes too long (`failure` says which)."""
 
-    def __init__(self, steps: Sequence[Step], phone: SimulatedPhone) -> None:
+    def __init__(self, steps: Sequence[Step], phone: Handset) -> None:
         """`phone`: one whose stream has started."""
         if phone.started_at is None:
             raise MisuseError("start the phone before its caller")
@@ -131,6 +157,8 @@ class ScriptedCaller:
                 self._phone.press(step.digit, now)
                 self._answered_from = now
                 return True
+            case Until():
+                return step.condition() or self._times_out(step.timeout_s, now, f"has not {step.what}")
             case HangUp():
                 return True
         assert_never(step)

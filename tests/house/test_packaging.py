@@ -21,6 +21,7 @@ BROUGHT_BY = {
     "referencing": "jsonschema",  # whose registries are of its types
     "text_to_num": "text2num",
     "yaml": "pyyaml",
+    "yarl": "aiohttp",  # takes its URLs only
 }
 # Extras that the plain install's code imports where a setting asks for them.
 ON_DEMAND = ("otel", "postgres")

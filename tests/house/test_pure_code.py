@@ -14,6 +14,9 @@ BRAIN_LEAVES = (
     "streamed_reply", "telling", "values", "words",
 )  # fmt: skip
 
+# What the simulated Twilio is made of; its calls and servers themselves wait and send.
+SIMULATED_TWILIO = ("faults", "line", "people", "program", "records", "refusals", "sound", "twiml", "wav")
+
 # Packages stand for all that is in them. A pure module uses only pure modules of this project.
 PURE = {
     "realtime_bridge": [
@@ -70,6 +73,7 @@ PURE = {
         "testing.phone",
         "testing.playback",
         "testing.script",
+        *(f"testing.twilio.{name}" for name in SIMULATED_TWILIO),
         "tones",
         "truncates",
         "twilio.media_stream",

@@ -1,0 +1,117 @@
+"""What all calls of one simulator share: the account, its numbers, the people, the rooms, the books.
+
+The exchange knows no call's inside; `telephony.testing.twilio.call` makes calls on it, and the REST server finds them
+here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from realtime_bridge.errors import MisuseError
+from telephony.testing.twilio.faults import TwilioFaults
+from telephony.testing.twilio.people import OutOfService, Person
+from telephony.testing.twilio.records import Alert, Ledger
+from telephony.testing.twilio.sound import Voice, murmur
+from telephony.testing.twilio.webhooks import Webhooks
+
+if TYPE_CHECKING:
+    from telephony.testing.twilio.call import SimulatedCall
+    from telephony.testing.twilio.rooms import Room, WaitingLine
+
+CLOSE_S_MAX: Final = 5.0
+
+
+@dataclass(slots=True)
+class Number:
+    """A number of the account: an IncomingPhoneNumber. Assign to its fields to configure it."""
+
+    sid: str
+    number: str
+    voice_url: str = ""
+    voice_method: str = "POST"
+    voice_fallback_url: str = ""
+    voice_fallback_method: str = "POST"
+    status_callback: str = ""
+    status_callback_method: str = "POST"
+    friendly_name: str = ""
+
+
+@dataclass(slots=True)
+class Timing:
+    """How long things take on this network, in seconds. `status_delay`: from an event to its callback."""
+
+    setup: float = 0.05  # from dialling to the first ring
+    status_delay: float = 0.0
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One simulated account and its telephone network."""
+
+    account_sid: str
+    webhooks: Webhooks
+    faults: TwilioFaults
+    ledger: Ledger
+    voice: Voice
+    calls_per_second: float
+    timing: Timing = field(default_factory=Timing)
+    base_url: str = ""  # of the REST server
+    numbers: dict[str, Number] = field(default_factory=dict)
+    people: dict[str, Person] = field(default_factory=dict)
+    calls: dict[str, SimulatedCall] = field(default_factory=dict)
+    rooms: dict[str, Room] = field(default_factory=dict)
+    waiting_lines: dict[str, WaitingLine] = field(default_factory=dict)
+    strangers: Person = field(default_factory=lambda: Person("", OutOfService()))
+    _sids: int = 0
+    _next_slot_at: float = 0.0
+    _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    def new_sid(self, prefix: str) -> str:
+        """Of Twilio's shape: two letters and 32 hexadecimal digits."""
+        self._sids += 1
+        return f"{prefix}{self._sids:032x}"
+
+    def person(self, number: str) -> Person:
+        """Who has this number."""
+        return self.people.get(number, self.strangers)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run it until it ends, or until the exchange closes."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def alert(self, code: int, message: str, call_sid: str = "") -> None:
+        self.ledger.alerts.append(Alert(code, message, time.monotonic(), call_sid))
+
+    async def speech(self, text: str) -> bytes:
+        """The text, spoken. Outside of the event loop, unless it costs nothing."""
+        if self.voice is murmur:
+            return murmur(text)
+        return await asyncio.to_thread(self.voice, text)
+
+    async def slot(self) -> float:
+        """Wait for a turn to dial; returns the seconds waited. Calls go out at `calls_per_second`, in order."""
+        if self.calls_per_second <= 0:
+            raise MisuseError("calls_per_second must be above 0")
+        now = time.monotonic()
+        at = max(now, self._next_slot_at)
+        self._next_slot_at = at + 1 / self.calls_per_second
+        await asyncio.sleep(at - now)
+        return at - now
+
+    async def close(self) -> None:
+        """End all that is going on; calls in progress are cut off."""
+        for call in tuple(self.calls.values()):
+            call.finish("completed" if call.answered_at is not None else "canceled", callbacks=False)
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=CLOSE_S_MAX)

@@ -1,0 +1,300 @@
+"""TwiML, run on one call: document after document, verb after verb, until it hangs up.
+
+A verb ends by itself, or is cancelled: by a hang-up, or by new TwiML from REST (`redirect`). `joining` holds the verbs
+that connect a call with somebody else. Source: https://www.twilio.com/docs/voice/twiml
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import urljoin
+
+from telephony.testing.twilio.call import SimulatedCall
+from telephony.testing.twilio.joining import connect, dial, enqueue
+from telephony.testing.twilio.program import HANG_UP, LEAVE, Jump, Next, Outcome, Program
+from telephony.testing.twilio.records import Executed, Recording
+from telephony.testing.twilio.sound import beep, hold_music
+from telephony.testing.twilio.twiml import TwimlError, Verb, read_twiml
+from telephony.testing.twilio.wav import mulaw_of_wav
+from telephony.testing.twilio.webhooks import WebhookError
+from telephony.twilio.messages import Digit
+
+APPLICATION_ERROR: Final = "We are sorry, an application error has occurred. Goodbye."
+LOOPS_MAX: Final = 50  # of a prompt that is to be repeated for ever
+UNREADABLE_SOUND_MS: Final = 3000  # what is heard instead of a sound that is not WAV
+_NOT_ANSWERING: Final = frozenset({"Reject", "Redirect", "Hangup", "Pause", "Leave"})
+
+
+class Interpreter:
+    """Runs one program on one call; make another for the next."""
+
+    def __init__(self, call: SimulatedCall, program: Program) -> None:
+        self.call = call
+        self.program = program
+        self._first = True
+
+    async def run(self) -> None:
+        """To the end of the call, unless it is cancelled before."""
+        call = self.call
+        try:
+            jump: Jump | None = Jump(self.program)
+            while jump is not None:
+                self.program = jump.program
+                outcome = await self.verbs(await self.load(self.program))
+                jump = outcome if isinstance(outcome, Jump) else None
+        except (WebhookError, TwimlError) as e:
+            await self._application_error(int(e.code or 0), str(e))
+        call.finish("completed" if call.answered_at is not None else "failed")
+
+    async def whisper(self) -> None:
+        """Run it to somebody who has been dialled, before they are joined to the caller."""
+        call = self.call
+        try:
+            jump: Jump | None = Jump(self.program)
+            outcome: Outcome = HANG_UP
+            while jump is not None:
+                self.program = jump.program
+                outcome = await self.verbs(await self.load(self.program))
+                jump = outcome if isinstance(outcome, Jump) else None
+        except (WebhookError, TwimlError) as e:
+            call.exchange.alert(int(e.code or 0), str(e), call.sid)
+            outcome = HANG_UP
+        if outcome is HANG_UP:
+            call.finish("completed")
+
+    async def load(self, program: Program) -> list[Verb]:
+        """The program's document. Raises WebhookError, TwimlError."""
+        document = program.twiml
+        if document is None:
+            document = await self._fetch(program)
+        return read_twiml(document) if document.strip() else []
+
+    async def verbs(self, verbs: list[Verb]) -> Outcome:
+        """Run them in order. NEXT after the last. Raises WebhookError, TwimlError."""
+        for verb in verbs:
+            self.call.executed.append(Executed(verb.name, verb.attributes, verb.text, time.monotonic()))
+            self.call.news()
+            if verb.name not in _NOT_ANSWERING and not (verb.name == "Dial" and verb.flag("answerOnBridge")):
+                self.call.answer()
+            outcome = await self._run(verb)
+            self._first = False
+            if outcome is not Next.NEXT:
+                return outcome
+        return Next.NEXT
+
+    def request(self, kind: str, verb: Verb, form: Mapping[str, str]) -> Jump:
+        """The jump to a verb's `action`; relative URLs count from the current document."""
+        url = urljoin(self.program.url, verb.get("action"))
+        return Jump(Program(url, verb.get("method", "POST").upper(), form=dict(form), kind=kind))
+
+    async def speak(self, mulaw: bytes, text: str) -> None:
+        """Say this to the person, to its end; cut off where this is cancelled."""
+        line = self.call.live_line
+        now = time.monotonic()
+        end = line.announcer.play(mulaw, text, now)
+        self.call.news()
+        try:
+            await asyncio.sleep(end - now)
+        except asyncio.CancelledError:
+            line.announcer.stop(time.monotonic())
+            raise
+
+    # ---- documents -----------------------------------------------------------------------------------------------------
+
+    async def _fetch(self, program: Program) -> str:
+        form = self.call.form(**program.form)
+        try:
+            return await self.call.ask(program.kind, program.url, program.method, form)
+        except WebhookError as e:
+            if not program.fallback_url:
+                raise
+            self.call.exchange.alert(int(e.code or 0), str(e), self.call.sid)
+            form |= {"ErrorCode": str(e.code), "ErrorUrl": program.url}
+            self.program = Program(program.fallback_url, program.fallback_method)
+            return await self.call.ask("fallback", program.fallback_url, program.fallback_method, form)
+
+    async def _application_error(self, code: int, message: str) -> None:
+        self.call.exchange.alert(code, message, self.call.sid)
+        self.call.answer()
+        await self.speak(await self.call.exchange.speech(APPLICATION_ERROR), APPLICATION_ERROR)
+
+    # ---- verbs ---------------------------------------------------------------------------------------------------------
+
+    async def _run(self, verb: Verb) -> Outcome:
+        match verb.name:
+            case "Say" | "Play" | "Pause":
+                return await self._prompt(verb)
+            case "Gather":
+                return await self._gather(verb)
+            case "Record":
+                return await self._record(verb)
+            case "Connect":
+                return await connect(self, verb)
+            case "Dial":
+                return await dial(self, verb)
+            case "Enqueue":
+                return await enqueue(self, verb)
+            case "Redirect":
+                return self._redirect(verb)
+            case "Reject":
+                return self._reject(verb)
+            case "Leave":
+                return LEAVE
+        return HANG_UP
+
+    async def _prompt(self, verb: Verb) -> Outcome:
+        """Say, Play, Pause."""
+        if verb.name == "Pause":
+            await asyncio.sleep(verb.number("length", 1))
+            return Next.NEXT
+        loops = int(verb.number("loop", 1)) or LOOPS_MAX
+        line = self.call.live_line
+        if verb.name == "Play" and (digits := verb.get("digits")):
+            now = time.monotonic()
+            await asyncio.sleep(line.send_digits(digits, now) - now)
+            return Next.NEXT
+        sound = await self._sound(verb)
+        for _ in range(loops if sound else 0):
+            await self.speak(sound, verb.text)
+        return Next.NEXT
+
+    async def _sound(self, verb: Verb) -> bytes:
+        if verb.name == "Say":
+            return await self.call.exchange.speech(verb.text) if verb.text else b""
+        url = urljoin(self.program.url, verb.text)
+        try:
+            wav = await self.call.exchange.webhooks.fetch("media", url, self.call.webhooks)
+        except WebhookError as e:
+            self.call.exchange.alert(int(e.code or 0), str(e), self.call.sid)
+            return b""
+        return mulaw_of_wav(wav) or hold_music(UNREADABLE_SOUND_MS)
+
+    async def _gather(self, verb: Verb) -> Outcome:
+        keys = _Keys()
+        line = self.call.live_line
+        line.key_listeners.append(keys.press)
+        try:
+            await self._until_key(verb, keys)
+            digits, finished_by = await self._collect(verb, keys)
+        finally:
+            line.key_listeners.remove(keys.press)
+        if not digits and not verb.flag("actionOnEmptyResult"):
+            return Next.NEXT
+        form = {"Digits": digits, "FinishedOnKey": finished_by, "msg": "Gather End"}
+        return self.request("action", verb, form)
+
+    async def _until_key(self, verb: Verb, keys: _Keys) -> None:
+        """Say the prompts; the first key cuts them off."""
+        prompts = asyncio.ensure_future(self.verbs(list(verb.children)))
+        key = asyncio.ensure_future(keys.any.wait())
+        try:
+            await asyncio.wait((prompts, key), return_when=asyncio.FIRST_COMPLETED)
+            if prompts.done():
+                prompts.result()
+        finally:
+            key.cancel()
+            prompts.cancel()
+            await asyncio.wait((prompts, key))
+
+    async def _collect(self, verb: Verb, keys: _Keys) -> tuple[str, str]:
+        """(digits, the key that ended them or "")"""
+        digits = ""
+        finish_on = verb.get("finishOnKey", "#")
+        most = verb.number("numDigits", float("inf"))
+        timeout_s = 5.0 if verb.get("timeout") == "auto" else verb.number("timeout", 5)
+        while len(digits) < most:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    key = await keys.pressed.get()
+            except TimeoutError:
+                break
+            if key in finish_on:
+                return digits, key
+            digits += key
+        return digits, ""
+
+    async def _record(self, verb: Verb) -> Outcome:
+        call, line = self.call, self.call.live_line
+        if verb.get("playBeep", "true") != "false":
+            await self.speak(beep(), "")
+        keys = _Keys()
+        line.key_listeners.append(keys.press)
+        started_at, first = time.monotonic(), len(line.spoken)
+        try:
+            ended_by = await self._until_recorded(verb, keys, started_at)
+        except asyncio.CancelledError:  # the person has hung up: the recording is kept, and told of
+            self._keep(verb, started_at, bytes(line.spoken[first:]), "hangup")
+            raise
+        finally:
+            line.key_listeners.remove(keys.press)
+        recording = self._keep(verb, started_at, bytes(line.spoken[first:]), ended_by)
+        if not verb.get("action") and verb.attributes.get("action") is not None:
+            return Next.NEXT
+        form = {
+            "RecordingUrl": call.recording_url(recording),
+            "RecordingSid": recording.sid,
+            "RecordingDuration": str(recording.duration_s),
+            "Digits": recording.digits,
+        }
+        return self.request("action", verb, form)
+
+    async def _until_recorded(self, verb: Verb, keys: _Keys, started_at: float) -> str:
+        """Until a key, silence, or the longest time; returns the key, or ""."""
+        ends_at = started_at + verb.number("maxLength", 3600)
+        silence_s = verb.number("timeout", 5)
+        line = self.call.live_line
+        loud_at = started_at
+        seen = len(line.spoken)
+        while (now := time.monotonic()) < min(ends_at, loud_at + silence_s):
+            if not keys.pressed.empty() and (key := keys.pressed.get_nowait()) in verb.get(
+                "finishOnKey", "1234567890*#"
+            ):
+                return key
+            if bytes(line.spoken[seen:]).strip(b"\xff"):
+                loud_at = now
+            seen = len(line.spoken)
+            await asyncio.sleep(0.02)
+        return ""
+
+    def _keep(self, verb: Verb, started_at: float, mulaw: bytes, ended_by: str) -> Recording:
+        call = self.call
+        recording = Recording(
+            call.exchange.new_sid("RE"), call.sid, "RecordVerb", started_at, (mulaw,), digits=ended_by
+        )
+        call.keep_recording(recording)
+        if url := verb.get("recordingStatusCallback"):
+            method = verb.get("recordingStatusCallbackMethod", "POST").upper()
+            call.tell("recording", urljoin(self.program.url, url), method, call.recording_form(recording))
+        return recording
+
+    def _redirect(self, verb: Verb) -> Outcome:
+        if not verb.text:
+            raise TwimlError(11100, "<Redirect> without a URL")
+        url = urljoin(self.program.url, verb.text)
+        return Jump(Program(url, verb.get("method", "POST").upper()))
+
+    def _reject(self, verb: Verb) -> Outcome:
+        if self.call.answered_at is None:
+            self.call.finish("busy" if verb.get("reason") == "busy" else "no-answer")
+        return HANG_UP
+
+
+@dataclass(slots=True)
+class _Keys:
+    """What is pressed while a verb listens."""
+
+    pressed: asyncio.Queue[Digit] = field(default_factory=asyncio.Queue)
+    any: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def press(self, digit: Digit, _now: float) -> None:
+        self.pressed.put_nowait(digit)
+        self.any.set()
+
+
+def redirect(call: SimulatedCall, program: Program) -> None:
+    """Run this from now on; what runs is ended, as REST's update of a call does."""
+    call.start(Interpreter(call, program).run())

@@ -1,0 +1,403 @@
+"""The TwiML verbs that connect a call with somebody else: `<Connect><Stream>`, `<Dial>`, `<Enqueue>`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urljoin
+
+from realtime_bridge.errors import TransportError
+from telephony.testing.twilio.call import Callback, SimulatedCall
+from telephony.testing.twilio.dialling import ring_person
+from telephony.testing.twilio.line import join
+from telephony.testing.twilio.media import MediaStream
+from telephony.testing.twilio.program import LEAVE, NEXT, Jump, Outcome, Program
+from telephony.testing.twilio.rooms import Room, WaitingLine
+from telephony.testing.twilio.sound import hold_music, ringback
+from telephony.testing.twilio.twiml import TwimlError, Verb
+
+if TYPE_CHECKING:
+    from telephony.testing.twilio.interpreter import Interpreter
+
+MUSIC_S: Final = 60.0  # rendered at a time
+BROKEN_STREAM: Final = 31921  # Stream - WebSocket - Close Error
+
+
+async def connect(interpreter: Interpreter, verb: Verb) -> Outcome:
+    """`<Connect><Stream>`: until its socket closes, or the call goes on without it."""
+    if len(verb.children) != 1:
+        raise TwimlError(12200, "<Connect> needs one <Stream>")
+    noun = verb.children[0]
+    call = interpreter.call
+    stream = MediaStream(
+        noun.get("url").partition("?")[0],  # Twilio drops the query string
+        stream_sid=call.exchange.new_sid("MZ"),
+        call_sid=call.sid,
+        account_sid=call.exchange.account_sid,
+        faults=call.exchange.faults,
+        complain=lambda code, message: call.exchange.alert(code, message, call.sid),
+    )
+    call.streams.append(stream)
+    parameters = {child.get("name"): child.get("value") for child in noun.children}
+    tell = _stream_teller(interpreter, noun, stream)
+    try:
+        await stream.open(call.exchange.webhooks.sign(stream.url), parameters)
+    except TransportError as e:
+        call.exchange.alert(int(e.code or 0), str(e), call.sid)
+        tell("stream-error", str(e))
+    else:
+        tell("stream-started", "")
+        await _carry(call, stream, tell)
+    if verb.get("action"):
+        return interpreter.request("action", verb, {})
+    return NEXT
+
+
+async def _carry(call: SimulatedCall, stream: MediaStream, tell: Callable[[str, str], None]) -> None:
+    """Join the line to the stream until the stream ends."""
+    line = call.live_line
+    line.listeners.append(stream.hear)
+    line.key_listeners.append(stream.press)
+    line.sources.append(stream)
+    call.news()
+    try:
+        await stream.closed.wait()
+    finally:
+        line.listeners.remove(stream.hear)
+        line.key_listeners.remove(stream.press)
+        line.sources.remove(stream)
+        stream.stop()
+        if stream.ending == "broken":
+            call.exchange.alert(BROKEN_STREAM, "the stream's socket broke", call.sid)
+            tell("stream-error", "the stream's socket broke")
+        tell("stream-stopped", "")
+
+
+def _stream_teller(interpreter: Interpreter, noun: Verb, stream: MediaStream) -> Callable[[str, str], None]:
+    call = interpreter.call
+    url = noun.get("statusCallback")
+    method = noun.get("statusCallbackMethod", "POST").upper()
+
+    def tell(event: str, error: str) -> None:
+        if not url:
+            return
+        form = {
+            "AccountSid": call.exchange.account_sid,
+            "CallSid": call.sid,
+            "StreamSid": stream.stream_sid,
+            "StreamName": noun.get("name", stream.stream_sid),
+            "StreamEvent": event,
+            "Timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            **({"StreamError": error} if error else {}),
+        }
+        call.tell("stream-status", urljoin(interpreter.program.url, url), method, form)
+
+    return tell
+
+
+# ---- Dial ---------------------------------------------------------------------------------------------------------------
+
+
+async def dial(interpreter: Interpreter, verb: Verb) -> Outcome:
+    """`<Dial>`: numbers, a conference, a queue. Others fail, as clients that are not registered do."""
+    nouns = list(verb.children) or [Verb("Number", {}, verb.text)]
+    result: dict[str, str] = {"DialCallStatus": "failed"}
+    try:
+        if nouns[0].name == "Conference":
+            result = await _conference(interpreter, verb, nouns[0])
+        elif nouns[0].name == "Queue":
+            result = await _queue(interpreter, verb, nouns[0])
+        elif numbers := [noun for noun in nouns if noun.name == "Number"]:
+            result = await _numbers(interpreter, verb, numbers)
+    except asyncio.CancelledError:
+        # New TwiML ends a <Dial>: its action is requested all the same, and the answer thrown away.
+        call = interpreter.call
+        if verb.get("action") and not call.is_over:
+            url = urljoin(interpreter.program.url, verb.get("action"))
+            form = call.form(DialCallStatus="completed")
+            call.tell("action", url, verb.get("method", "POST").upper(), form)
+        raise
+    if verb.get("action"):
+        return interpreter.request("action", verb, result)
+    return NEXT
+
+
+async def _numbers(interpreter: Interpreter, verb: Verb, nouns: list[Verb]) -> dict[str, str]:
+    """Ring them all at once; who answers first, and stays after the whisper, is joined to the caller."""
+    call = interpreter.call
+    legs = [_leg(interpreter, verb, noun) for noun in nouns]
+    stop_ringing = _play(call, ringback) if call.line is not None else None
+    answering = {asyncio.ensure_future(_answers(interpreter, leg, noun, verb)): leg for leg, noun in legs}
+    winner: SimulatedCall | None = None
+    try:
+        waiting = set(answering)
+        while waiting and winner is None:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            winner = next((answering[task] for task in done if task.result()), None)
+        if stop_ringing is not None:
+            stop_ringing()
+        others = [leg for leg in answering.values() if leg is not winner]
+        for leg in others:
+            leg.finish("canceled" if leg.answered_at is None else "completed")
+        if winner is None:
+            return {"DialCallStatus": others[-1].status, "DialCallSid": others[-1].sid, "DialBridged": "false"}
+        call.answer()
+        return await _talk(call, winner, verb)
+    finally:
+        if stop_ringing is not None:
+            stop_ringing()
+        for task, leg in answering.items():
+            task.cancel()
+            if not leg.detached:
+                leg.finish("canceled" if leg.answered_at is None else "completed")
+
+
+def _leg(interpreter: Interpreter, verb: Verb, noun: Verb) -> tuple[SimulatedCall, Verb]:
+    call = interpreter.call
+    number = noun.text
+    url = noun.get("statusCallback")
+    callback = None
+    if url:
+        events = frozenset(noun.get("statusCallbackEvent", "completed").split())
+        method = noun.get("statusCallbackMethod", "POST").upper()
+        callback = Callback(urljoin(interpreter.program.url, url), method, events)
+    leg = SimulatedCall(
+        call.exchange,
+        verb.get("callerId") or (call.from_ if call.direction == "inbound" else call.to),
+        number,
+        "outbound-dial",
+        call.exchange.person(number),
+        callback=callback,
+        parent=call,
+    )
+    leg.set_status("queued")
+    return leg, noun
+
+
+async def _answers(interpreter: Interpreter, leg: SimulatedCall, noun: Verb, verb: Verb) -> bool:
+    """Ring this one; True when they have answered and the whisper has let them through."""
+    leg.set_status("initiated")
+    if not await ring_person(leg, verb.number("timeout", 30)):
+        return False
+    if digits := noun.get("sendDigits"):
+        now = time.monotonic()
+        await asyncio.sleep(leg.live_line.send_digits(digits, now) - now)
+    if noun.get("url"):
+        url = urljoin(interpreter.program.url, noun.get("url"))
+        await _whisper(interpreter, leg, Program(url, noun.get("method", "POST").upper(), kind="whisper"))
+    return not leg.is_over
+
+
+async def _whisper(interpreter: Interpreter, leg: SimulatedCall, program: Program) -> None:
+    """What is said to who answers, before they are joined; if it hangs up, they are not."""
+    runner = type(interpreter)(leg, program)
+    whispering = asyncio.ensure_future(runner.whisper())
+    forget = leg.at_end(lambda: _cancel(whispering))
+    try:
+        await asyncio.wait((whispering,))
+        if not whispering.cancelled():
+            whispering.result()
+    finally:
+        forget()
+        whispering.cancel()
+
+
+def _cancel(task: asyncio.Future[None]) -> None:
+    task.cancel()
+
+
+async def _talk(call: SimulatedCall, leg: SimulatedCall, verb: Verb) -> dict[str, str]:
+    """Joined, until one of them leaves."""
+    ended = asyncio.Event()
+    forgets = [leg.at_end(ended.set)]
+    line = call.live_line
+
+    star = _hang_up_on_star(verb, ended)
+    line.key_listeners.append(star)
+    part = join(line, leg.live_line)
+    if leg.is_over:
+        ended.set()
+    began = time.monotonic()
+    leg.on_redirect = ended.set
+    call.news()
+    try:
+        async with asyncio.timeout(verb.number("timeLimit", 14_400)):
+            await ended.wait()
+    except TimeoutError:
+        pass
+    finally:
+        part()
+        leg.on_redirect = None
+        for forget in forgets:
+            forget()
+        line.key_listeners.remove(star)
+    return {
+        "DialCallStatus": "completed",
+        "DialCallSid": leg.sid,
+        "DialCallDuration": str(max(1, round(time.monotonic() - began))),
+        "DialBridged": "true",
+    }
+
+
+# ---- Conference, Queue, Enqueue -----------------------------------------------------------------------------------------
+
+
+async def _conference(interpreter: Interpreter, verb: Verb, noun: Verb) -> dict[str, str]:
+    """In a room with all who dial its name; hold music until it starts."""
+    call = interpreter.call
+    rooms = call.exchange.rooms
+    call.answer()
+    room = rooms.get(noun.text)
+    if room is None or room.over.is_set():
+        room = rooms[noun.text] = Room(noun.text, call.exchange.new_sid("CF"))
+    stop_music = _play(call, hold_music)
+    line = call.live_line
+    tell = _conference_teller(interpreter, noun, room)
+    began = time.monotonic()
+    starts = noun.get("startConferenceOnEnter", "true").lower() != "false"
+    member = room.enter(call.sid, line, starts=starts, muted=noun.flag("muted"), on_event=tell)
+    call.news()
+    left = asyncio.Event()
+    star = _hang_up_on_star(verb, left)
+    line.key_listeners.append(star)
+    waits = [asyncio.ensure_future(event.wait()) for event in (room.started, room.over, left)]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        stop_music()
+        await asyncio.wait(waits[1:], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stop_music()
+        line.key_listeners.remove(star)
+        for wait in waits:
+            wait.cancel()
+        room.leave(member, ends=noun.flag("endConferenceOnExit"))
+    return {
+        "DialCallStatus": "completed",
+        "ConferenceSid": room.sid,
+        "DialCallDuration": str(max(1, round(time.monotonic() - began))),
+    }
+
+
+def _hang_up_on_star(verb: Verb, left: asyncio.Event) -> Callable[[str, float], None]:
+    def press(digit: str, _now: float) -> None:
+        if digit == "*" and verb.flag("hangupOnStar"):
+            left.set()
+
+    return press
+
+
+def _conference_teller(interpreter: Interpreter, noun: Verb, room: Room) -> Callable[[str, str], None]:
+    call = interpreter.call
+    url = noun.get("statusCallback")
+    events = noun.get("statusCallbackEvent", "start end").split()
+
+    def tell(event: str, call_sid: str) -> None:
+        if not url or event.rpartition("-")[2] not in events:
+            return
+        room.told += 1
+        form = {
+            "AccountSid": call.exchange.account_sid,
+            "CallSid": call_sid,
+            "ConferenceSid": room.sid,
+            "FriendlyName": room.name,
+            "SequenceNumber": str(room.told),
+            "StatusCallbackEvent": event,
+            "Timestamp": datetime.now(UTC).strftime("%a, %d %b %Y %H:%M:%S +0000"),
+        }
+        method = noun.get("statusCallbackMethod", "POST").upper()
+        call.tell("conference", urljoin(interpreter.program.url, url), method, form)
+
+    return tell
+
+
+async def enqueue(interpreter: Interpreter, verb: Verb) -> Outcome:
+    """Wait in line, until somebody's `<Dial><Queue>` takes the call, or the waiting TwiML leaves."""
+    call = interpreter.call
+    lines = call.exchange.waiting_lines
+    line = lines.setdefault(verb.text, WaitingLine(verb.text, call.exchange.new_sid("QU")))
+    entry = line.join(call)
+    began = time.monotonic()
+    waiting = asyncio.ensure_future(_wait(interpreter, verb, line))
+    taken = asyncio.ensure_future(entry.taken.wait())
+    try:
+        await asyncio.wait((waiting, taken), return_when=asyncio.FIRST_COMPLETED)
+        result = "bridged" if entry.taken.is_set() else "leave"
+        if not entry.taken.is_set():
+            waiting.result()
+    finally:
+        line.leave(entry)
+        for task in (waiting, taken):
+            task.cancel()
+        await asyncio.wait((waiting, taken))
+    if entry.taken.is_set():
+        try:
+            await entry.done.wait()
+        finally:
+            entry.done.set()
+    if verb.get("action"):
+        form = {"QueueResult": result, "QueueSid": line.sid, "QueueTime": str(round(time.monotonic() - began))}
+        return interpreter.request("action", verb, form)
+    return NEXT
+
+
+async def _wait(interpreter: Interpreter, verb: Verb, line: WaitingLine) -> None:
+    """What is heard in line: the `waitUrl`'s TwiML, over and over, until it says `<Leave>`; else music."""
+    call = interpreter.call
+    if not verb.get("waitUrl"):
+        stop_music = _play(call, hold_music)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stop_music()
+    began = time.monotonic()
+    url = urljoin(interpreter.program.url, verb.get("waitUrl"))
+    while True:
+        form = {"QueueSid": line.sid, "QueueTime": str(round(time.monotonic() - began))}
+        program = Program(url, verb.get("waitUrlMethod", "POST").upper(), form=form)
+        outcome: Outcome = Jump(program)
+        while isinstance(outcome, Jump):
+            outcome = await interpreter.verbs(await interpreter.load(outcome.program))
+        if outcome is LEAVE:
+            return
+        await asyncio.sleep(0.02)  # an empty document must not spin
+
+
+async def _queue(interpreter: Interpreter, verb: Verb, noun: Verb) -> dict[str, str]:
+    """`<Dial><Queue>`: take the first who waits, or wait for one."""
+    call = interpreter.call
+    lines = call.exchange.waiting_lines
+    line = lines.setdefault(noun.text, WaitingLine(noun.text, call.exchange.new_sid("QU")))
+    try:
+        async with asyncio.timeout(verb.number("timeout", 30)):
+            entry = await line.take()
+    except TimeoutError:
+        return {"DialCallStatus": "no-answer"}
+    try:
+        return await _talk(call, entry.call, verb)
+    finally:
+        entry.done.set()
+
+
+def _play(call: SimulatedCall, sound: Callable[[float], bytes]) -> Callable[[], None]:
+    """Play this to the person for as long as it takes; returns what ends it."""
+    line = call.live_line
+    stopped = False
+
+    async def keep_on() -> None:
+        while True:
+            line.announcer.play(sound(MUSIC_S * 1000), "", time.monotonic())
+            await asyncio.sleep(MUSIC_S)
+
+    playing = call.exchange.spawn(keep_on())
+
+    def stop() -> None:
+        nonlocal stopped
+        if not stopped:
+            stopped = True
+            playing.cancel()
+            line.announcer.stop(time.monotonic())
+
+    return stop

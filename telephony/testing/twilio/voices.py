@@ -1,0 +1,39 @@
+"""How the simulated Twilio and its people speak: in real words where the [local] extra is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from functools import cache
+
+from realtime_bridge.audio.transcode import Pcm24kTranscoder
+from realtime_bridge.localmodel.hibari_voice import HibariVoice
+from telephony.testing.twilio.sound import Voice, murmur
+
+
+@cache
+def voice() -> Voice:
+    """Real speech where the [local] extra is installed, else `murmur`. Speaks slowly at first: the voice is loaded then."""
+    return _Speech() if importlib.util.find_spec("hibari") is not None else murmur
+
+
+class _Speech:
+    """The offline model's voice, loaded when first needed; safe to call from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[str, bytes] = {}
+        self._engine: HibariVoice | None = None
+
+    def __call__(self, text: str) -> bytes:
+        with self._lock:
+            if text not in self._known:
+                self._known[text] = self._say(text)
+            return self._known[text]
+
+    def _say(self, text: str) -> bytes:
+        if self._engine is None:
+            self._engine = HibariVoice()  # loads in a second
+        transcoder = Pcm24kTranscoder()
+        parts = [transcoder.to_phone((audio * 32767).astype("<i2").tobytes()) for _, audio in self._engine.speak(text)]
+        return b"".join(parts) + transcoder.flush_to_phone() or murmur(text)
