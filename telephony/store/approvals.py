@@ -32,12 +32,9 @@ class Approvals:
 
     async def ask(self, row: ApprovalRow) -> bool:
         """Store a waiting approval; False when its id was there already, which leaves it as it is."""
-
-        def work(c: Connection) -> bool:
-            stored = self._database.insert(approvals).values(values_of(row)).on_conflict_do_nothing()
-            return c.execute(stored).rowcount == 1
-
-        return await self._database.write(work, "store an approval")
+        return await self._database.write(
+            lambda c: self._database.put_new(c, approvals, values_of(row)), "store an approval"
+        )
 
     async def decide(
         self, approval_id: str, *, approved: bool, by: str, message: str | None = None, always: bool = False
@@ -97,6 +94,11 @@ class Approvals:
             return _by_ids(c, ids)
 
         return await self._database.write(work, "cancel a call's approvals")
+
+    async def cancel(self, approval_id: str) -> bool:
+        """Nobody waits for this one any more, though its call goes on; whether it still waited."""
+        end = {"status": "cancelled", "decided_at": self._clock()}
+        return await self._database.write(lambda c: _leave_waiting(c, approval_id, end), "cancel an approval")
 
     async def get(self, approval_id: str) -> ApprovalRow | None:
         return await self._database.read(lambda c: _get(c, approval_id), "look up an approval")
