@@ -27,6 +27,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from realtime_bridge.errors import MisuseError
+from telephony.tokens import TokenVerdict
 from telephony.twilio.media_stream import FRAME_BYTES_MAX
 from telephony.twilio.messages import BinaryFrameError, Dtmf, Mark, Media, OversizedFrameError, PayloadError, Stop
 
@@ -176,6 +177,54 @@ async def test_tokens_open_one_stream_of_their_own_call_once():
                 else:
                     assert (await closed_with(socket))[0] == 1008
         assert len(calls.starts) == 1
+
+
+@both_loops
+async def test_what_a_phone_says_while_its_token_is_judged_elsewhere_is_not_lost():
+    judged, asked = asyncio.Event(), []
+
+    async def redeem(token, call_sid, known):
+        asked.append((token, call_sid, known))
+        await judged.wait()
+        return TokenVerdict.VALID if token == "of another worker" else known
+
+    async with serving() as (server, calls):
+        server.media._redeem_shared = redeem
+        for token, opened in (("of another worker", True), ("nobody's", False)):
+            judged.clear()
+            async with connect(media_url(server)) as socket:
+                writer = phone()
+                await socket.send(writer.start({"token": token}), text=True)
+                for n in range(3):
+                    await socket.send(writer.media(bytes([n]), 20 * n), text=True)
+                await socket.ping()
+                assert (len(calls.starts), len(calls.messages)) == ((0, 0) if opened else (1, 3))
+                judged.set()
+                if opened:
+                    heard = [json.loads(await socket.recv())["media"]["payload"] for _ in range(3)]
+                    assert heard == ["AA==", "AQ==", "Ag=="]
+                else:
+                    assert (await closed_with(socket))[0] == 1008
+        assert asked[0] == ("of another worker", CALL, TokenVerdict.UNKNOWN)
+
+
+@both_loops
+async def test_a_socket_that_closes_while_its_token_is_judged_leaves_nothing():
+    judged = asyncio.Event()
+
+    async def redeem(_token, _call_sid, _known):
+        await judged.wait()
+        return TokenVerdict.VALID
+
+    async with serving() as (server, calls):
+        server.media._redeem_shared = redeem
+        async with connect(media_url(server)) as socket:
+            await socket.send(phone().start({"token": "x"}), text=True)
+            await socket.ping()
+        await asyncio.sleep(0)
+        judged.set()
+        await server.media.close()
+        assert (calls.starts, server.media.calls) == ([], 0)
 
 
 @both_loops
