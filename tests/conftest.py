@@ -1,11 +1,16 @@
-"""The models load slowly, so all tests of a session share them."""
+"""What takes long to start is shared by all tests of a session: models, a database server."""
 
 from __future__ import annotations
 
+import asyncio
+import shutil
+
 import pytest
+from support.postgres import PostgresServer
 
 from realtime_bridge.localmodel.hibari_voice import HibariVoice
 from realtime_bridge.localmodel.moonshine import MoonshineRecognizer
+from telephony.store import Store
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +21,53 @@ def recognizer() -> MoonshineRecognizer:
 @pytest.fixture(scope="session")
 def voice() -> HibariVoice:
     return HibariVoice()
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A running server. Who stops it starts it again."""
+    server = PostgresServer()
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres):
+    """The name of a database with all tables and no rows, to make others of."""
+    postgres.admin("CREATE DATABASE migrated")
+    asyncio.run(_migrate(postgres.url("migrated")))
+    return "migrated"
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory):
+    """A file with all tables and no rows, to copy."""
+    path = tmp_path_factory.mktemp("sqlite") / "migrated.db"
+    asyncio.run(_migrate(f"sqlite:///{path}"))
+    return path
+
+
+@pytest.fixture
+def sqlite_url(migrated_sqlite, tmp_path):
+    path = tmp_path / "store.db"
+    shutil.copy(migrated_sqlite, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def postgres_url(postgres, migrated_postgres):
+    with postgres.database(migrated_postgres) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request):
+    """A DATABASE_URL of each kind: all tables, no rows."""
+    return request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
+
+
+async def _migrate(url):
+    async with Store.open(url, node="test"):
+        pass

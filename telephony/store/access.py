@@ -101,8 +101,7 @@ class Access:
         row = OperatorRow(name=name, scopes=tuple(scopes), created_at=self._clock())
         hashed = await asyncio.to_thread(_hash_password, password)
         values = {column.name: getattr(row, column.name) for column in _OPERATOR} | {"password_hash": hashed}
-        new = self._database.insert(operators).values(values).on_conflict_do_nothing()
-        added = await self._database.write(lambda c: c.execute(new).rowcount == 1, "add an operator")
+        added = await self._database.write(lambda c: self._database.put_new(c, operators, values), "add an operator")
         return row if added else None
 
     async def check_operator(self, name: str, password: str) -> OperatorRow | None:

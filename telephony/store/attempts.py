@@ -35,8 +35,7 @@ class Attempts:
         """Store an attempt before dialling. Dial only what is `fresh`; the row of another with the same key otherwise."""
 
         def work(c: Connection) -> Claim:
-            stored = self._database.insert(attempts).values(values_of(row)).on_conflict_do_nothing()
-            fresh = c.execute(stored).rowcount == 1
+            fresh = self._database.put_new(c, attempts, values_of(row))
             found = _find(c, attempts.c.idempotency_key == row.idempotency_key)
             if found is None:
                 raise InternalError(f"attempt {row.attempt_id} has the id of an attempt with another key")

@@ -69,11 +69,9 @@ class Calls:
     ) -> bool:
         """Something that happened; whether it was new. An event with the key of another one is a repetition of it."""
         values = {"call_sid": call_sid, "kind": kind, "data": data, "at": at, "event_key": event_key}
-
-        def work(c: Connection) -> bool:
-            return c.execute(self._database.insert(events).values(values).on_conflict_do_nothing()).rowcount == 1
-
-        return await self._database.write(work, "store an event of a call")
+        return await self._database.write(
+            lambda c: self._database.put_new(c, events, values), "store an event of a call"
+        )
 
     async def get(self, call_sid: str) -> CallRow | None:
         query = select(*_CALL).where(calls.c.call_sid == call_sid)
@@ -140,8 +138,7 @@ class Calls:
     # ---- inside a transaction ----------------------------------------------------------------------------------------
 
     def _begin(self, c: Connection, row: CallRow) -> bool:
-        stored = c.execute(self._database.insert(calls).values(values_of(row)).on_conflict_do_nothing())
-        if stored.rowcount == 1:
+        if self._database.put_new(c, calls, values_of(row)):
             return True
         _status(c, row.call_sid, row.status, row.created_at, row.sequence)
         known = {name: _first(calls.c[name], getattr(row, name)) for name in _LATER_KNOWN}

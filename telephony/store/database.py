@@ -67,6 +67,11 @@ class Database:
         """An INSERT of this database, which knows ON CONFLICT."""
         return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
 
+    def put_new(self, c: Connection, table: Table, values: dict[str, Any]) -> bool:
+        """Insert a row, unless there is one with its key; whether it was inserted."""
+        statement = self.insert(table).values(values).on_conflict_do_nothing()
+        return c.execute(statement.execution_options(preserve_rowcount=True)).rowcount == 1
+
     async def close(self) -> None:
         """Wait for what is still at work, bounded, and close the connections."""
         if self._work:

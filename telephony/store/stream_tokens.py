@@ -20,8 +20,7 @@ class StreamTokens:
     async def put(self, token_hash: str, call_sid: str, expires_at: datetime, details: dict[str, Any]) -> None:
         """Let a stream of this call in until then; `details` come back with its use."""
         values = {"token_hash": token_hash, "call_sid": call_sid, "expires_at": expires_at, "details": details}
-        new = self._database.insert(stream_tokens).values(values).on_conflict_do_nothing()
-        await self._database.write(lambda c: c.execute(new), "store a stream's token")
+        await self._database.write(lambda c: self._database.put_new(c, stream_tokens, values), "store a stream's token")
 
     async def use(self, token_hash: str, call_sid: str, now: datetime) -> dict[str, Any] | None:
         """Its details, to the first who uses it in time and for its call; None for all others.

