@@ -144,6 +144,9 @@ class Settings(BaseSettings):
     twilio_api_base_url: HttpUrl = Field(
         "https://api.twilio.com", description="Twilio's REST API, or a simulator's of the same shape."
     )
+    twilio_number: Annotated[str, AfterValidator(_number)] | None = Field(
+        None, description="The account's number in E.164 that outbound calls come from, unless they say otherwise."
+    )
     public_url: HttpUrl | None = Field(
         None, description="How Twilio reaches this server, such as https://phone.example.com; what Twilio signs."
     )
@@ -184,6 +187,9 @@ class Settings(BaseSettings):
     )
     overflow_queue: str | None = Field(None, description="Twilio queue that such callers then wait in, if any.")
     call_seconds_max: int = Field(3600, ge=1, description="The longest a call may last, in seconds.")
+    ring_seconds: int = Field(
+        30, ge=5, le=600, description="How long the phone of somebody we call may ring, in seconds."
+    )
     allowed_countries: Annotated[tuple[str, ...], NoDecode] = Field(
         ("US",), description="Countries that outbound calls may go to: two-letter codes, separated by commas."
     )
