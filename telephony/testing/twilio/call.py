@@ -23,7 +23,7 @@ from telephony.testing.script import ScriptedCaller
 from telephony.testing.twilio.exchange import Exchange
 from telephony.testing.twilio.line import Heard, Line
 from telephony.testing.twilio.media import MediaStream
-from telephony.testing.twilio.people import MachineRun, Person, begin, spelt
+from telephony.testing.twilio.people import MachineRun, Person, begin, digits_of
 from telephony.testing.twilio.records import FINAL_STATUSES, Alert, Executed, Recording, StatusChange, Webhook
 from telephony.testing.twilio.sound import mix
 from telephony.testing.twilio.webhooks import WebhookError
@@ -219,8 +219,8 @@ class SimulatedCall:
 
     async def press(self, digits: str, pause_s: float = 0.15) -> None:
         """The person presses keys."""
-        for step in spelt(digits, pause_s * 1000)[::2]:
-            self.live_line.press(getattr(step, "digit", "0"), time.monotonic())
+        for digit in digits_of(digits):
+            self.live_line.press(digit, time.monotonic())
             await asyncio.sleep(pause_s)
 
     def hang_up(self) -> None:
@@ -324,10 +324,14 @@ class SimulatedCall:
             fields["AnsweredBy"] = self.answered_by
         return {**fields, **extra}
 
-    async def ask(self, kind: str, url: str, method: str, form: dict[str, str]) -> str:
-        """Send a webhook of this call; returns the body of its answer. Raises WebhookError."""
+    async def ask(self, kind: str, url: str, method: str, form: dict[str, str]) -> Webhook:
+        """Send a webhook of this call; returns it with its answer. Raises WebhookError.
+
+        Whoever waits for the answer may be cancelled, by a hang-up, say; the request goes on, as Twilio's do.
+        """
+        request = self.exchange.webhooks.request(kind, url, method, form, self.webhooks)
         try:
-            return await self.exchange.webhooks.request(kind, url, method, form, self.webhooks)
+            return await asyncio.shield(self.exchange.spawn(request))
         finally:
             self.news()
 

@@ -17,10 +17,11 @@ BUSY_HERE: Final = 486
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """Answering-machine detection, as asked for. With `callback`, it does not hold up the call."""
+    """Answering-machine detection, as asked for. `waits`: the TwiML begins when it is through; else `callback` is told."""
 
     mode: Literal["Enable", "DetectMessageEnd"]
     timeout_s: float = 30.0
+    waits: bool = True
     callback: str = ""
     method: str = "POST"
 
@@ -28,6 +29,7 @@ class Detection:
 async def ring_person(call: SimulatedCall, timeout_s: float) -> bool:
     """Dial; True when they have answered within `timeout_s` of ringing. Else the call is over."""
     person = call.person
+    await call.exchange.rehearse(person)
     await asyncio.sleep(call.exchange.timing.setup)
     match person.behaviour:
         case OutOfService(sip_code=code):

@@ -10,11 +10,11 @@ import asyncio
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from realtime_bridge.errors import MisuseError
 from telephony.testing.twilio.faults import TwilioFaults
-from telephony.testing.twilio.people import OutOfService, Person
+from telephony.testing.twilio.people import OutOfService, Person, lines_of
 from telephony.testing.twilio.records import Alert, Ledger
 from telephony.testing.twilio.sound import Voice, murmur
 from telephony.testing.twilio.webhooks import Webhooks
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from telephony.testing.twilio.rooms import Room, WaitingLine
 
 CLOSE_S_MAX: Final = 5.0
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -80,7 +82,7 @@ class Exchange:
         """Who has this number."""
         return self.people.get(number, self.strangers)
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run it until it ends, or until the exchange closes."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
@@ -95,6 +97,11 @@ class Exchange:
         if self.voice is murmur:
             return murmur(text)
         return await asyncio.to_thread(self.voice, text)
+
+    async def rehearse(self, person: Person) -> None:
+        """Have their lines spoken before they are needed, outside of the event loop."""
+        for text in lines_of(person):
+            await self.speech(text)
 
     async def slot(self) -> float:
         """Wait for a turn to dial; returns the seconds waited. Calls go out at `calls_per_second`, in order."""

@@ -16,7 +16,7 @@ from urllib.parse import urljoin
 from telephony.testing.twilio.call import SimulatedCall
 from telephony.testing.twilio.joining import connect, dial, enqueue
 from telephony.testing.twilio.program import HANG_UP, LEAVE, Jump, Next, Outcome, Program
-from telephony.testing.twilio.records import Executed, Recording
+from telephony.testing.twilio.records import Executed, Recording, Webhook
 from telephony.testing.twilio.sound import beep, hold_music
 from telephony.testing.twilio.twiml import TwimlError, Verb, read_twiml
 from telephony.testing.twilio.wav import mulaw_of_wav
@@ -26,6 +26,8 @@ from telephony.twilio.messages import Digit
 APPLICATION_ERROR: Final = "We are sorry, an application error has occurred. Goodbye."
 LOOPS_MAX: Final = 50  # of a prompt that is to be repeated for ever
 UNREADABLE_SOUND_MS: Final = 3000  # what is heard instead of a sound that is not WAV
+# https://www.twilio.com/docs/voice/twiml#twilio-understands-mime-types
+_TWIML_TYPES: Final = frozenset({"text/xml", "application/xml", "text/html", "application/octet-stream"})
 _NOT_ANSWERING: Final = frozenset({"Reject", "Redirect", "Hangup", "Pause", "Leave"})
 
 
@@ -35,7 +37,6 @@ class Interpreter:
     def __init__(self, call: SimulatedCall, program: Program) -> None:
         self.call = call
         self.program = program
-        self._first = True
 
     async def run(self) -> None:
         """To the end of the call, unless it is cancelled before."""
@@ -68,10 +69,16 @@ class Interpreter:
 
     async def load(self, program: Program) -> list[Verb]:
         """The program's document. Raises WebhookError, TwimlError."""
-        document = program.twiml
-        if document is None:
-            document = await self._fetch(program)
-        return read_twiml(document) if document.strip() else []
+        if program.twiml is not None:
+            return read_twiml(program.twiml)
+        answer = await self._fetch(program)
+        if not answer.body.strip():
+            return []
+        if answer.content_type == "text/plain":
+            return [Verb("Say", {}, answer.body.strip())]
+        if answer.content_type not in _TWIML_TYPES:
+            raise TwimlError(12300, f"Invalid Content-Type: {answer.content_type}")
+        return read_twiml(answer.body)
 
     async def verbs(self, verbs: list[Verb]) -> Outcome:
         """Run them in order. NEXT after the last. Raises WebhookError, TwimlError."""
@@ -81,7 +88,6 @@ class Interpreter:
             if verb.name not in _NOT_ANSWERING and not (verb.name == "Dial" and verb.flag("answerOnBridge")):
                 self.call.answer()
             outcome = await self._run(verb)
-            self._first = False
             if outcome is not Next.NEXT:
                 return outcome
         return Next.NEXT
@@ -105,7 +111,7 @@ class Interpreter:
 
     # ---- documents -----------------------------------------------------------------------------------------------------
 
-    async def _fetch(self, program: Program) -> str:
+    async def _fetch(self, program: Program) -> Webhook:
         form = self.call.form(**program.form)
         try:
             return await self.call.ask(program.kind, program.url, program.method, form)

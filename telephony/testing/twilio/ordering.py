@@ -127,10 +127,10 @@ async def _place(call: SimulatedCall, placed: Order) -> None:
         # No detection then: https://www.twilio.com/docs/voice/api/call-resource, SendDigits
         now = time.monotonic()
         await _until(call.live_line.send_digits(placed.send_digits, now))
-    elif placed.detection is not None and placed.detection.callback:
-        call.exchange.spawn(detect(call, placed.detection))
-    elif placed.detection is not None:
+    elif placed.detection is not None and placed.detection.waits:
         await detect(call, placed.detection)
+    elif placed.detection is not None:
+        call.exchange.spawn(detect(call, placed.detection))
     await Interpreter(call, placed.program).run()
 
 
@@ -147,13 +147,12 @@ def _detection(form: Form) -> Detection | None:
         return None
     if mode not in ("Enable", "DetectMessageEnd"):
         raise RefusedError(20001, f"MachineDetection {mode}")
-    callback = ""
-    if _text(form, "AsyncAmd").lower() == "true":
-        callback = _text(form, "AsyncAmdStatusCallback")
+    waits = _text(form, "AsyncAmd").lower() != "true"
     return Detection(
         cast('Literal["Enable", "DetectMessageEnd"]', mode),
         _number(form, "MachineDetectionTimeout", 30.0, 59.0),
-        callback,
+        waits,
+        "" if waits else _text(form, "AsyncAmdStatusCallback"),
         _method(form, "AsyncAmdStatusCallbackMethod"),
     )
 

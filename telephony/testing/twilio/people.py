@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
+from realtime_bridge.errors import MisuseError
 from telephony.testing.script import Pause, Press, Say, ScriptedCaller, Step, Until
 from telephony.testing.twilio.line import Line
 from telephony.testing.twilio.sound import RATE, Voice, beep, fax, silence
@@ -22,7 +23,6 @@ AnsweredBy = Literal[
 ]
 
 STAY: Final = Pause(math.inf)  # on the line until the other side hangs up
-QUIET_RMS_MAX_S: Final = 5.0  # an answering machine hangs up after so much silence
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +108,29 @@ class Person:
 
 def spelt(digits: str, pause_ms: float = 150) -> list[Step]:
     """Steps that press these keys, one after the other."""
-    return [step for digit in digits for step in (Press(_digit(digit)), Pause(pause_ms))]
+    return [step for digit in digits_of(digits) for step in (Press(digit), Pause(pause_ms))]
 
 
-def _digit(text: str) -> Digit:
-    for digit in _DIGITS:
-        if digit == text:
-            return digit
-    raise ValueError(f"{text!r} is no key of a telephone: 0-9, *, #, A-D")
+def digits_of(text: str) -> list[Digit]:
+    """The keys, one by one. Raises MisuseError for what is none."""
+    known = {digit: digit for digit in _DIGITS}
+    if not set(text) <= set(known):
+        raise MisuseError(f"{text!r} has what is no key of a telephone: 0-9, *, #, A-D")
+    return [known[one] for one in text]  # type: ignore[index]  # the check above
 
 
 _DIGITS: Final[tuple[Digit, ...]] = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "*", "#", "A", "B", "C", "D")
+
+
+def lines_of(person: Person) -> list[str]:
+    """The texts that they will say."""
+    match person.behaviour:
+        case Human(steps=steps):
+            return [step for step in steps if isinstance(step, str)]
+        case AnsweringMachine(greeting=greeting):
+            return [greeting]
+        case _:
+            return []
 
 
 # ---- on the line ---------------------------------------------------------------------------------------------------

@@ -45,6 +45,7 @@ class Webhook:
     attempt: int = 1
     fault: str = ""
     status: int | None = None
+    content_type: str = ""
     body: str = ""
     error: str = ""
     answered_at: float | None = None

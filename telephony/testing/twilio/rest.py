@@ -53,7 +53,9 @@ class RestApi:
     exchange: Exchange
     secrets: dict[str, str]
     permissions: Permissions
-    requests: list[tuple[str, str, int]] = field(default_factory=list)  # (method, path, status) of each answer
+    requests: list[tuple[str, str, int]] = field(
+        default_factory=list
+    )  # (method, path, status) of each answer; 0: reset
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def application(self) -> web.Application:
@@ -92,7 +94,7 @@ class RestApi:
         if fault is not None and fault.kind in ("reset-after", "hang-after"):
             if fault.kind == "hang-after":
                 await asyncio.sleep(fault.delay_s)
-            _reset(request)
+            self._reset(request)
         return self._note(request, response)
 
     async def _strike_before(self, request: web.Request, fault: RestFault) -> web.StreamResponse | None:
@@ -109,7 +111,7 @@ class RestApi:
             case "too-many":
                 return web.json_response(RefusedError(20429).body(), status=429)
             case "reset-before":
-                _reset(request)
+                self._reset(request)
             case _:
                 pass
         return None
@@ -129,6 +131,13 @@ class RestApi:
     def _note(self, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
         self.requests.append((request.method, request.path, response.status))
         return response
+
+    def _reset(self, request: web.Request) -> None:
+        """The peer sees its connection reset. Raises ConnectionResetError, which aiohttp takes for a peer that has gone."""
+        self.requests.append((request.method, request.path, 0))
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError("a fault")
 
     # ---- calls ---------------------------------------------------------------------------------------------------------
 
@@ -222,13 +231,6 @@ class RestApi:
         if recording is None:
             raise RefusedError(20404, request.path)
         return web.Response(body=wav_of_mulaw(*recording.mulaw), content_type="audio/x-wav")
-
-
-def _reset(request: web.Request) -> None:
-    """The peer sees its connection reset. Raises ConnectionResetError, which aiohttp takes for a peer that has gone."""
-    if request.transport is not None:
-        request.transport.abort()
-    raise ConnectionResetError("a fault")
 
 
 def _matches(call: SimulatedCall, query: dict[str, str]) -> bool:

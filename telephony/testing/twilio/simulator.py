@@ -156,6 +156,7 @@ class TwilioSimulator:
             person = Person(from_, Human(tuple(steps)) if steps is not None else Human(), carrier=known)
         if carrier:
             person = Person(from_, person.behaviour, hangs_up_after_s=person.hangs_up_after_s, carrier=dict(carrier))
+        await self._exchange.rehearse(person)
         callback = None
         if number.status_callback:
             callback = Callback(number.status_callback, number.status_callback_method)

@@ -26,10 +26,11 @@ class _Speech:
         self._engine: HibariVoice | None = None
 
     def __call__(self, text: str) -> bytes:
-        with self._lock:
-            if text not in self._known:
-                self._known[text] = self._say(text)
-            return self._known[text]
+        if text not in self._known:  # what is known waits for nobody
+            with self._lock:
+                if text not in self._known:
+                    self._known[text] = self._say(text)
+        return self._known[text]
 
     def _say(self, text: str) -> bytes:
         if self._engine is None:

@@ -88,8 +88,8 @@ class Webhooks:
         signature: str = RequestValidator(self.auth_token).compute_signature(url, dict(form or {}))
         return signature
 
-    async def request(self, kind: str, url: str, method: str, form: dict[str, str], told: list[Webhook]) -> str:
-        """Send one; returns the body of a 2xx answer. Raises WebhookError. `told`: another place to write it down."""
+    async def request(self, kind: str, url: str, method: str, form: dict[str, str], told: list[Webhook]) -> Webhook:
+        """Send one; returns it with its 2xx answer. Raises WebhookError. `told`: another place to write it down."""
         fault = self.faults.strike_webhook(kind, form)
         asked = Webhook(kind, url, method, form, time.monotonic(), fault=fault.kind if fault is not None else "")
         if fault is not None and fault.kind == "lost":
@@ -122,7 +122,7 @@ class Webhooks:
             raise WebhookError(webhook.error, code=UNREACHABLE)
         return data
 
-    async def _with_retries(self, asked: Webhook, told: list[Webhook]) -> str:
+    async def _with_retries(self, asked: Webhook, told: list[Webhook]) -> Webhook:
         url, _, fragment = asked.url.partition("#")
         overrides = Overrides.of(fragment)
         self._tokens += 1
@@ -136,7 +136,7 @@ class Webhooks:
             why = await self._attempt(webhook, headers, overrides, gives_up_at)
             webhook.answered_at = time.monotonic()
             if not why:
-                return webhook.body
+                return webhook
             if attempt > overrides.retries or not overrides.retry(why) or time.monotonic() >= gives_up_at:
                 raise WebhookError(webhook.error, code=UNREACHABLE)
 
@@ -154,7 +154,7 @@ class Webhooks:
                 webhook.method, URL(url, encoded=True), data=body, headers=headers, timeout=limits
             ) as response:
                 connected = True
-                webhook.status = response.status
+                webhook.status, webhook.content_type = response.status, response.content_type
                 webhook.body = (await _body(response, BODY_BYTES_MAX)).decode("utf-8", "replace")
         except ConnectionTimeoutError:
             webhook.error = f"no connection to {webhook.url} in time"
