@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from telephony.store.bus import Bus, Subscription
     from telephony.store.errors import StoreError
+    from telephony.store.keeping import RecordKeeper
     from telephony.store.store import Store
 
-__all__ = ["Bus", "Store", "StoreError", "Subscription"]
+__all__ = ["Bus", "RecordKeeper", "Store", "StoreError", "Subscription"]
 
 _HOMES = {
     "Bus": "telephony.store.bus",
+    "RecordKeeper": "telephony.store.keeping",
     "Store": "telephony.store.store",
     "StoreError": "telephony.store.errors",
     "Subscription": "telephony.store.bus",
