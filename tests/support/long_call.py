@@ -5,13 +5,20 @@ session lasts; and what its caller noticed, beside the same call on a model that
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import groupby, pairwise
+from math import inf
 from typing import Any
 
 from realtime_bridge import Agent, RealtimeSession, tool
-from realtime_bridge.session.events import Reconnecting, SessionError, SessionEvent, ToolApprovalRequested
+from realtime_bridge.session.events import (
+    AudioStart,
+    Reconnecting,
+    SessionError,
+    SessionEvent,
+    ToolApprovalRequested,
+)
 from realtime_bridge.session.items import HistoryItem
 from realtime_bridge.transport.model_socket import OpenModel
 from telephony.stream import PhoneLine
@@ -49,6 +56,7 @@ rules:
 """
 QUESTIONS = ("Tell me about roses.", "Tell me about lavender.", "Tell me about tulips.", "When are you open?")
 WORK_S = 18.0  # how long the tool takes, and the colleague
+STRIKES_AFTER_S = 1.0  # of a reply
 RESULT_QUIET_MS = 7000.0  # so long must the agent be silent to have said what the tool brought
 
 
@@ -88,7 +96,8 @@ class Answerer:
     open_model: OpenModel
     talk: Talk = TWO_MINUTES
     options: dict[str, Any] = field(default_factory=dict)  # of the session
-    on_event: Callable[[SessionEvent], None] | None = None
+    strike: Callable[[], Awaitable[None]] | None = None  # done in the middle of a reply, while something is waited for
+    struck: list[float] = field(default_factory=list)
     runs: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     changes: list[tuple[float, bool]] = field(default_factory=list)  # of the model session: when, planned or not
@@ -99,6 +108,7 @@ class Answerer:
     def answer(self, start: Start, line: PhoneLine) -> TwilioTransport:
         self._loop = asyncio.get_running_loop()
         self.began = self._loop.time()
+        self._speaks = asyncio.Event()
         transport = TwilioTransport(start, line, open_model=self.open_model)
         self._call = self._loop.create_task(self._serve(transport))
         return transport
@@ -140,12 +150,24 @@ class Answerer:
 
     async def _work(self) -> None:
         since = self._now()
+        striking = asyncio.create_task(self._strike())
         await asyncio.sleep(self.talk.work_s)
+        await striking
         self.pending.append((since, self._now()))
 
+    async def _strike(self) -> None:
+        if self.strike is None:
+            return
+        await asyncio.sleep(self.talk.work_s / 3)
+        self._speaks.clear()
+        await self._speaks.wait()
+        await asyncio.sleep(STRIKES_AFTER_S)
+        self.struck.append(self._now())
+        await self.strike()
+
     def _note(self, event: SessionEvent) -> None:
-        if self.on_event is not None:
-            self.on_event(event)
+        if isinstance(event, AudioStart):
+            self._speaks.set()
         if isinstance(event, Reconnecting):
             self.changes.append((self._now(), event.planned))
         elif isinstance(event, SessionError) and event.level == "error":
@@ -162,8 +184,10 @@ class Answerer:
 
     @property
     def said(self) -> list[tuple[str, str]]:
-        """(role, words) of the history's messages."""
-        return [(item.role or "", item.text) for item in self.history if item.type == "message"]
+        """(role, words) of the history's messages; what one side says in several pieces is one."""
+        messages = [(item.role or "", item.text) for item in self.history if item.type == "message"]
+        turns = groupby(messages, key=lambda message: message[0])
+        return [(role, " ".join(words for _, words in pieces)) for role, pieces in turns]
 
 
 def silences_ms(result: CallResult) -> list[list[float]]:
@@ -180,9 +204,11 @@ def _silences(result: CallResult, since: float, until: float) -> Iterator[float]
 
 
 def extra_silence_ms(result: CallResult, undisturbed: CallResult) -> list[float]:
-    """By how much each answer's longest addition of silence exceeds the undisturbed call's. Raises ValueError when the
-    agent spoke in another number of pieces."""
-    extras = []
-    for ours, theirs in zip(silences_ms(result), silences_ms(undisturbed), strict=True):
-        extras.append(max((a - b for a, b in zip(ours, theirs, strict=True)), default=0.0))
-    return extras
+    """For each answer: by how much a silence before or inside it exceeds that of the undisturbed call. Where the agent
+    spoke in another number of pieces, the longest silences are compared."""
+    return [
+        max((a - b for a, b in zip(ours, theirs, strict=True)), default=0.0)
+        if len(ours) == len(theirs)
+        else max(ours, default=inf) - max(theirs, default=0.0)
+        for ours, theirs in zip(silences_ms(result), silences_ms(undisturbed), strict=True)
+    ]
