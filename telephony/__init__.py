@@ -1,6 +1,7 @@
 """Phones: Twilio's media streams, calls, and the server that answers them.
 
-`create_app(agent=…, settings=…)` is the phone server, `TwilioTransport` one call for a `RealtimeSession`.
+`create_app(agent=…, settings=…)` is the phone server, `TwilioTransport` one call for a `RealtimeSession`; `hang_up`,
+`transfer_call` and the others are tools for agents.
 """
 
 from __future__ import annotations
@@ -10,11 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from telephony.app import create_app
+    from telephony.tools import collect_digits, hang_up, hold_caller, press_keys, resume_caller, transfer_call
     from telephony.transport import TwilioTransport
 
-__all__ = ["TwilioTransport", "create_app"]
+__all__ = [
+    "TwilioTransport",
+    "collect_digits",
+    "create_app",
+    "hang_up",
+    "hold_caller",
+    "press_keys",
+    "resume_caller",
+    "transfer_call",
+]
 
-_HOMES = {"create_app": "telephony.app", "TwilioTransport": "telephony.transport"}
+_HOMES = {"create_app": "telephony.app", "TwilioTransport": "telephony.transport"} | dict.fromkeys(
+    ("collect_digits", "hang_up", "hold_caller", "press_keys", "resume_caller", "transfer_call"), "telephony.tools"
+)
 
 
 def __getattr__(name: str) -> Any:

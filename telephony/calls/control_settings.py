@@ -100,7 +100,13 @@ class TransferSettings(_Settings, frozen=True, kw_only=True):
 
     `ring_s`: how long the other phone may ring. `answer_s`: how long the person, once the summary has been said (twice),
     may take to press 1. `consult_s`: the longest the caller waits in a warm transfer, whatever happens.
+
+    `countries`: where numbers may lie (ISO 3166, two letters). `caller_id`: whom the person sees calling; empty: our own
+    number in this call.
     """
+
+    countries: tuple[str, ...] = ("US",)
+    caller_id: str = ""
 
     ring_s: int = 25
     answer_s: int = 6

@@ -34,7 +34,7 @@ FLOORS = {
         {"bridge", "server"},
         {"transport"},
         {"calls"},
-        {"outbound", "opening", "webhooks"},
+        {"outbound", "opening", "tools", "webhooks"},
         {"app"},
         {"demo"},
         {""},

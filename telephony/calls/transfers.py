@@ -1,0 +1,85 @@
+"""The transfers of this process that are under way, for the webhooks that Twilio calls about them.
+
+    POST /twilio/transfer/{id}          twiml = transfers.answer(id, form)      (the person has picked up, or pressed a key)
+    POST /twilio/transfer/{id}/status   transfers.status(id, form)              (how the call to the person goes)
+    POST /twilio/transfer/{id}/after    end = transfers.after_dial(form)        (a cold transfer's <Dial> is over)
+
+An id begins with the SID of the caller's call: `call_of(id)`, so that a webhook that arrives at another process can be
+given to the one that has the call (`answer` returns None for a transfer that is not here).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+from telephony.calls.control_settings import TransferSettings
+from telephony.calls.transfer_twiml import DialEnd, dial_end, person_declined
+
+TRANSFER_PATH: Final = "/twilio/transfer"
+KEPT_MAX: Final = 10_000
+
+
+class PendingTransfer(Protocol):
+    """A warm transfer whose person is being asked."""
+
+    def picked_up(self) -> str:
+        """The person has answered the phone: the TwiML that asks."""
+        ...
+
+    def pressed(self, key: str) -> str:
+        """The person has pressed this key ("": none). What the person's call does next, as TwiML."""
+        ...
+
+    def leg_status(self, status: str) -> None: ...
+
+
+class Transfers:
+    """By id. Methods are synchronous and never raise for what a form holds."""
+
+    def __init__(self) -> None:
+        self._pending: dict[str, PendingTransfer] = {}
+
+    def begin(self, call_sid: str, transfer: PendingTransfer) -> str:
+        """Its new id, unguessable."""
+        transfer_id = f"{call_sid}-{secrets.token_hex(8)}"
+        while len(self._pending) >= KEPT_MAX:
+            del self._pending[next(iter(self._pending))]
+        self._pending[transfer_id] = transfer
+        return transfer_id
+
+    def end(self, transfer_id: str) -> None:
+        """Nobody needs to be asked any more: webhooks that still come are told that the caller is gone."""
+        self._pending.pop(transfer_id, None)
+
+    def answer(self, transfer_id: str, form: Mapping[str, str]) -> str | None:
+        """TwiML for the person's call. None: no such transfer is here; say `too_late()` if it is nowhere else."""
+        transfer = self._pending.get(transfer_id)
+        if transfer is None:
+            return None
+        return transfer.pressed(form["Digits"]) if "Digits" in form else transfer.picked_up()
+
+    def status(self, transfer_id: str, form: Mapping[str, str]) -> bool:
+        """A status callback of the person's call. False: no such transfer is here, which need not be a mistake."""
+        transfer = self._pending.get(transfer_id)
+        if transfer is not None:
+            transfer.leg_status(form.get("CallStatus", ""))
+        return transfer is not None
+
+    def after_dial(self, form: Mapping[str, str]) -> DialEnd:
+        """A cold transfer is over. Where nobody answered, the caller comes back to the agent, who begins with `opening`."""
+        return dial_end(form.get("DialCallStatus", ""))
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+
+def call_of(transfer_id: str) -> str:
+    """The caller's call SID; the id may be anything that came in a URL."""
+    return transfer_id.partition("-")[0]
+
+
+def too_late() -> str:
+    """TwiML for a person whose transfer is over."""
+    return person_declined(TransferSettings())
