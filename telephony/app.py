@@ -9,23 +9,30 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Final
 
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 
 from realtime_bridge.agent import Agent
+from telephony.api import api_app
 from telephony.call_details import CallDetails
-from telephony.calls.answering import Switchboard
-from telephony.opening import open_switchboard
+from telephony.front_office import FrontOffice
+from telephony.metrics import metrics_route
+from telephony.opening import is_shared, open_office
 from telephony.settings import Settings, check_signing, load_settings
-from telephony.stream import AnswerCall, Clock, MediaEndpoint, PhoneCall, PhoneLine, StreamLimits
+from telephony.stream import AnswerCall, Clock, MediaEndpoint, StreamLimits
 from telephony.tokens import CallTokens
-from telephony.twilio.messages import Start
 from telephony.twilio.signature import SignatureCheck
 from telephony.twilio.twiml import Overflow
 from telephony.twilio.voice_request import VoiceRequest
 from telephony.webhooks.requests import TwilioRequests
-from telephony.webhooks.voice import voice_routes
+from telephony.webhooks.ringing import inbound_call
+from telephony.webhooks.status import status_routes
+from telephony.webhooks.transfers import transfer_routes
+from telephony.webhooks.voice import Door, voice_routes
+
+LAST_WORDS_S: Final = 60  # past CALL_SECONDS_MAX, when a call that was told goodbye is cut off all the same
 
 
 def create_app(
@@ -38,40 +45,25 @@ def create_app(
 ) -> FastAPI:
     """The application: `agent` talks to every call (default: the demo's), on OpenAI's model or, without a key, offline.
 
-    `answer`, in place of an agent, is given each call whose media begins, and says who talks to it.
+    `answer`, in place of an agent, is given each call whose media begins, and says who talks to it; there is no store
+    then, and no API.
 
-    `app.state.media` is the `MediaEndpoint` of its calls, `app.state.settings` what it was made of. Raises SettingsError
-    when the settings contradict each other.
+    `app.state.media` is the `MediaEndpoint` of its calls, `app.state.settings` what it was made of, `app.state.office`
+    what it stands on while it runs. Raises SettingsError when the settings contradict each other.
     """
     settings = settings or load_settings()
     check_signing(settings)
     signature = None
     if settings.twilio_auth_token is not None and settings.public_url is not None:
         signature = SignatureCheck(settings.twilio_auth_token.get_secret_value(), settings.public_url)
-
-    def switchboard() -> Switchboard:
-        found: Switchboard = app.state.switchboard
-        return found
-
-    def by_switchboard(start: Start, line: PhoneLine) -> PhoneCall:
-        return switchboard().answer(start, line)
-
-    async def ringing(request: VoiceRequest, _attempt_id: str | None) -> CallDetails | str:
-        details = _inbound(request)
-        if answer is None:
-            details = _inbound(request, agent=switchboard().agents.name_for(request.to_number))
-            switchboard().expect(details)
-        return details
-
-    async def aftermath(call_sid: str) -> bool | None:
-        return await switchboard().live.ending(call_sid)
-
+    front = FrontOffice()
     media = MediaEndpoint(
-        answer=answer or by_switchboard,
+        answer=answer or front.answer,
         tokens=CallTokens(),
         signature=signature,
         calls_max=settings.max_calls,
-        limits=limits or StreamLimits(call_seconds_max=settings.call_seconds_max),
+        redeem_shared=front.redeem if answer is None and is_shared(settings) else None,
+        limits=limits or StreamLimits(call_seconds_max=settings.call_seconds_max + LAST_WORDS_S),
         clock=clock,
     )
     app = FastAPI(
@@ -79,22 +71,26 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        lifespan=_staffed(agent, settings) if answer is None else None,
+        lifespan=_staffed(front, agent, settings) if answer is None else None,
     )
     app.state.media = media
     app.state.settings = settings
-    app.include_router(
-        voice_routes(
-            TwilioRequests(signature, settings),
-            media,
-            ringing=ringing,
-            aftermath=aftermath if answer is None else None,
-            share=None,
-            overflow_to=Overflow(
-                message=settings.overflow_message, number=settings.overflow_number, queue=settings.overflow_queue
-            ),
-        )
+    twilio = TwilioRequests(signature, settings)
+    overflow_to = Overflow(
+        message=settings.overflow_message, number=settings.overflow_number, queue=settings.overflow_queue
     )
+    if answer is not None:
+        app.include_router(voice_routes(Door(twilio, media, overflow_to=overflow_to), ringing=_anybody, aftermath=None))
+    else:
+        door = Door(twilio, media, overflow_to=overflow_to, expect=front.expect, share=front.share, follows=True)
+        app.include_router(voice_routes(door, ringing=front.ringing, aftermath=front.aftermath))
+        app.include_router(status_routes(twilio, on_status=front.on_status, on_machine=front.on_machine))
+        app.include_router(
+            transfer_routes(door, answer=front.transfer_answer, status=front.transfer_status, ringing=front.ringing)
+        )
+        app.mount("/api/v1", api_app(lambda: front.office.services if front.is_open else None))
+    token = settings.metrics_token
+    app.include_router(metrics_route(None if token is None else token.get_secret_value()))
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
@@ -113,24 +109,23 @@ def create_app(
     return app
 
 
-def _staffed(agent: Agent | None, settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    """The application's life: a switchboard is open from its start to its end."""
+def _staffed(
+    front: FrontOffice, agent: Agent | None, settings: Settings
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """The application's life: the office is open from its start to its end."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_switchboard(agent, settings) as switchboard:
-            app.state.switchboard = switchboard
-            yield
+        async with open_office(agent, settings) as office:
+            app.state.office = office
+            front.opened(office)
+            try:
+                yield
+            finally:
+                front.closed()
 
     return lifespan
 
 
-def _inbound(request: VoiceRequest, agent: str = "") -> CallDetails:
-    return CallDetails(
-        call_sid=request.call_sid,
-        direction="outbound" if request.outbound else "inbound",
-        caller=request.from_number,
-        called=request.to_number,
-        agent=agent,
-        carrier=request.carrier,
-    )
+async def _anybody(request: VoiceRequest, _attempt_id: str | None) -> CallDetails | str:
+    return inbound_call(request, None)

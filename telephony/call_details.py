@@ -20,7 +20,10 @@ class CallDetails(msgspec.Struct, frozen=True, kw_only=True):
     agent: str = ""  # its name in the directory; empty: whoever answers by default
     parameters: Mapping[str, str] = {}  # what the program that placed the call gave along
     carrier: Mapping[str, str] = {}  # what the network says of the caller: city, country, attestation
+    opening: str = ""  # how the agent is to begin, where the call comes back to it
     attempt_id: str | None = None  # of a call that we placed
+    on_machine: Literal["talk", "hang_up", "leave_message"] = "talk"  # when an answering machine has picked up
+    machine_message: str = ""  # to leave there
 
     @property
     def other_party(self) -> str:

@@ -1,55 +1,169 @@
-"""Opens a switchboard with all it needs: a model to talk to, a thread for the disk, an agent.
+"""Opens all that a phone server stands on, in order, and closes it in the opposite one.
 
-Without an OpenAI key the offline model runs beside it, and says so.
+The store and what writes to it; Twilio's API, where there are credentials; a model to talk to, which without an OpenAI key
+is the offline one; and the switchboard with everything that follows its calls.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import secrets
+import socket
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
 
 from openai import AsyncOpenAI
 
 from realtime_bridge.agent import Agent
+from realtime_bridge.approvals import ApprovalSettings
 from telephony.agents import load_directory
+from telephony.announce import Announcer
+from telephony.api import Services
+from telephony.call_details import CallDetails
 from telephony.calls.answering import Switchboard
+from telephony.calls.approvals import ApprovalDesk
+from telephony.calls.book import CallBook
+from telephony.calls.commands import CallCommands
+from telephony.calls.control import CallControl
+from telephony.calls.control_settings import ControlSettings, LengthSettings, MachineSettings
+from telephony.calls.measures import CallMeasures
+from telephony.calls.transfers import Transfers
 from telephony.demo.agent import SCRIPT, front_desk
 from telephony.offline import OFFLINE_KEY, offline_model
+from telephony.outbound.dialler import Dialler
 from telephony.settings import Settings
+from telephony.shared_tokens import SharedTokens
+from telephony.store import RecordKeeper, Store
+from telephony.transport import TwilioTransport
+from telephony.twilio.rest import TwilioRest
 
 log = logging.getLogger(__name__)
 
-OFFLINE_MODEL = "local"
+OFFLINE_MODEL: Final = "local"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Office:
+    """What is open. `rest` None: no credentials for Twilio's API. `tokens` None: this is the only process."""
+
+    switchboard: Switchboard
+    store: Store
+    book: CallBook
+    commands: CallCommands
+    transfers: Transfers
+    dialler: Dialler
+    rest: TwilioRest | None
+    tokens: SharedTokens | None
+    services: Services
 
 
 @asynccontextmanager
-async def open_switchboard(agent: Agent | None, settings: Settings) -> AsyncIterator[Switchboard]:
+async def open_office(agent: Agent | None, settings: Settings) -> AsyncIterator[Office]:
     """`agent` None: the one that the settings name, or the demo's. Leaving waits until every call's records are written.
 
-    Raises MisuseError or TransportError when the offline model is wanted and cannot be had.
+    Raises SettingsError for an agent that cannot be had, StoreError for a database, and MisuseError or TransportError when
+    the offline model is wanted and cannot be had.
     """
+    agents = load_directory(settings, agent, otherwise=front_desk)
     async with AsyncExitStack() as stack:
-        if settings.openai_api_key is not None:
-            openai = AsyncOpenAI(api_key=settings.openai_api_key.get_secret_value(), base_url=settings.openai_base_url)
-            model = settings.realtime_model
-        else:
-            log.warning("OPENAI_API_KEY is not set: the offline model answers")
-            # The demo's agents have a script to follow; others are improvised for, or a language model does the talking.
-            demo = agent is None and settings.agent is None
-            script = SCRIPT if demo and settings.local_llm_base_url is None else None
-            url = await stack.enter_async_context(offline_model(script))
-            openai, model = AsyncOpenAI(api_key=OFFLINE_KEY, base_url=url), OFFLINE_MODEL
-        stack.push_async_callback(openai.close)
-        disk = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="records"))
+        store = await stack.enter_async_context(Store.open(database_url(settings), node=node_name()))
+        keeper = await stack.enter_async_context(RecordKeeper.open(store, settings.data_dir / "spool"))
+        rest = None
+        if settings.twilio_account_sid is not None and settings.twilio_auth_token is not None:
+            rest = await stack.enter_async_context(TwilioRest(settings))
+        announcer = _announcer(settings)
+        if announcer is not None:
+            stack.push_async_callback(announcer.close)
+        openai, model = await _model(stack, settings, is_demo=agent is None and settings.agent is None)
+        book, transfers = CallBook(store, keeper), Transfers()
+        approvals = ApprovalDesk(store, announcer=announcer)
+        stack.push_async_callback(approvals.close)
+
+        def control(transport: TwilioTransport, details: CallDetails) -> CallControl:
+            how = _steering(settings, details)
+            return CallControl(transport, details, rest=rest, settings=how, transfers=transfers)
+
         switchboard = Switchboard(
-            load_directory(settings, agent, otherwise=front_desk),
+            agents,
             openai=openai,
             model=model,
             audio=settings.realtime_audio,
             data_dir=settings.data_dir if settings.record_calls else None,
-            disk=disk,
+            disk=stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="records")),
+            approvals=ApprovalSettings(timeout_s=settings.approval_seconds),
+            control=control,
+            past_calls=book.past_calls,
         )
+        for listener in (book, approvals, CallMeasures()):
+            switchboard.live.add_listener(listener)
+        commands = CallCommands(store, switchboard.live)
+        stack.push_async_callback(commands.close)
+        dialler = Dialler(store=store, rest=rest, settings=settings, has_agent=agents.__contains__)
+        stack.push_async_callback(dialler.close)
         stack.push_async_callback(switchboard.close)
-        yield switchboard
+        approvals.start()
+        commands.start()
+        tokens = None
+        if is_shared(settings):
+            tokens = SharedTokens(store.stream_tokens, lambda details: switchboard.expect(details, here=False))
+        yield Office(
+            switchboard=switchboard,
+            store=store,
+            book=book,
+            commands=commands,
+            transfers=transfers,
+            dialler=dialler,
+            rest=rest,
+            tokens=tokens,
+            services=Services(store=store, commands=commands, dialler=dialler, data_dir=settings.data_dir),
+        )
+
+
+def is_shared(settings: Settings) -> bool:
+    """Whether other processes serve the same calls: more workers here, or servers that share a database."""
+    return settings.workers > 1 or (settings.database_url or "").startswith("postgresql")
+
+
+def database_url(settings: Settings) -> str:
+    """DATABASE_URL, or a file in DATA_DIR, which is made."""
+    if settings.database_url is not None:
+        return settings.database_url
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return f"sqlite:///{settings.data_dir / 'realtime-bridge.db'}"
+
+
+def node_name() -> str:
+    """Unlike any other process's that uses the same database, now or later."""
+    return f"{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+async def _model(stack: AsyncExitStack, settings: Settings, *, is_demo: bool) -> tuple[AsyncOpenAI, str]:
+    if settings.openai_api_key is not None:
+        openai = AsyncOpenAI(api_key=settings.openai_api_key.get_secret_value(), base_url=settings.openai_base_url)
+        model = settings.realtime_model
+    else:
+        log.warning("OPENAI_API_KEY is not set: the offline model answers")
+        # The demo's agents have a script to follow; others are improvised for, or a language model does the talking.
+        script = SCRIPT if is_demo and settings.local_llm_base_url is None else None
+        url = await stack.enter_async_context(offline_model(script))
+        openai, model = AsyncOpenAI(api_key=OFFLINE_KEY, base_url=url), OFFLINE_MODEL
+    stack.push_async_callback(openai.close)
+    return openai, model
+
+
+def _announcer(settings: Settings) -> Announcer | None:
+    if settings.approval_webhook_url is None or settings.approval_webhook_secret is None:
+        return None
+    return Announcer(settings.approval_webhook_url, settings.approval_webhook_secret.get_secret_value())
+
+
+def _steering(settings: Settings, details: CallDetails) -> ControlSettings:
+    return ControlSettings(
+        public_url=settings.public_url or "",
+        length=LengthSettings(seconds_max=min(float(settings.call_seconds_max), 4 * 3600.0)),
+        machine=MachineSettings(on_machine=details.on_machine, message=details.machine_message),
+    )

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from openai import AsyncOpenAI
 
 from realtime_bridge.agent import Agent
+from realtime_bridge.approvals import ApprovalSettings
 from realtime_bridge.audio.transcode import AudioKind
 from realtime_bridge.errors import BridgeError, MisuseError
 from realtime_bridge.realtime import RealtimeSession
@@ -63,6 +64,7 @@ class Switchboard:
         data_dir: Path | None = None,
         disk: Executor,
         config: Mapping[str, Any] | None = None,
+        approvals: ApprovalSettings | None = None,
         control: MakeControl | None = None,
         past_calls: PastCalls | None = None,
         on_item_starts: Callable[[dict[str, int]], None] | None = None,
@@ -86,6 +88,7 @@ class Switchboard:
         self._data_dir = data_dir
         self._disk = disk
         self._config = config
+        self._approvals = approvals
         self._control = control or CallControl
         self._on_item_starts = on_item_starts
         self._calls: set[asyncio.Task[None]] = set()
@@ -165,7 +168,13 @@ class Switchboard:
     ) -> RealtimeSession:
         """Raises MisuseError for an agent that no session can be made of."""
         session = RealtimeSession(
-            agent, transport=transport, model=self._model, config=self._config, greeting=True, context=context
+            agent,
+            transport=transport,
+            model=self._model,
+            config=self._config,
+            approvals=self._approvals,
+            greeting=context.details.opening or True,
+            context=context,
         )
         if recorder is not None:
             session.on(None, recorder.session_event)

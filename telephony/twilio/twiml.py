@@ -15,15 +15,18 @@ PARAMETER_CHARS_MAX: Final = 500  # name and value together; https://www.twilio.
 AddVerbs: TypeAlias = Callable[[VoiceResponse], None]
 
 
-def connect_stream(url: str, parameters: Mapping[str, str], *, then: AddVerbs | None = None) -> str:
+def connect_stream(
+    url: str, parameters: Mapping[str, str], *, then: AddVerbs | None = None, status_callback: str | None = None
+) -> str:
     """Join the call to the media socket at `url` (`wss://…`; Twilio drops query strings, hence `parameters`).
 
+    `status_callback`: a URL that is told when the stream starts, stops or fails.
     `then` adds the verbs that follow when the socket closes, for whatever cause; without any, Twilio hangs up.
     """
     if "?" in url:
         raise MisuseError("Twilio drops the query string of a <Stream> URL: pass parameters instead")
     connect = Connect()
-    stream = connect.stream(url=url)
+    stream = connect.stream(url=url, status_callback=status_callback)
     for name, value in parameters.items():
         if len(name) + len(value) > PARAMETER_CHARS_MAX:
             raise MisuseError(f"<Parameter> {name!r} is longer than {PARAMETER_CHARS_MAX} characters")
@@ -40,6 +43,16 @@ def goodbye(message: str | None = None) -> str:
     response = VoiceResponse()
     if message:
         response.say(message)
+    response.hangup()
+    return str(response)
+
+
+def leave_message(text: str, *, after_seconds: int = 0) -> str:
+    """Say `text` to an answering machine, and hang up."""
+    response = VoiceResponse()
+    if after_seconds:
+        response.pause(length=after_seconds)
+    response.say(text)
     response.hangup()
     return str(response)
 

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
+import msgspec
 from fastapi import APIRouter, Request, Response
 from twilio.twiml.voice_response import VoiceResponse
 
@@ -26,61 +27,91 @@ log = logging.getLogger(__name__)
 
 VOICE_PATH: Final = "/twilio/voice"
 AFTER_PATH: Final = "/twilio/after"
+STREAM_STATUS_PATH: Final = "/twilio/stream-status"
 APOLOGY: Final = "I am sorry, something went wrong on our side."
 
-
-# What is done when a call rings, given its attempt if we placed it: says who is to talk, or refuses with TwiML.
+# Who is to talk to a call that rings, given its attempt if we placed it; or TwiML, where nobody is.
 Ringing: TypeAlias = Callable[[VoiceRequest, str | None], Awaitable[CallDetails | str]]
 # How the stream of a call ended: True in order, False by a fault of ours, None when nothing is known of it.
 Aftermath: TypeAlias = Callable[[str], Awaitable[bool | None]]
 
 
-def voice_routes(
-    twilio: TwilioRequests,
-    media: MediaEndpoint,
-    *,
-    ringing: Ringing,
-    aftermath: Aftermath | None,
-    share: Callable[[str, CallDetails], Awaitable[None]] | None,
-    overflow_to: Overflow,
-) -> APIRouter:
-    """`share` makes a token known to the other workers. `aftermath` None: nothing follows a stream."""
+class Door:
+    """Lets calls in, to the media socket."""
+
+    def __init__(
+        self,
+        twilio: TwilioRequests,
+        media: MediaEndpoint,
+        *,
+        overflow_to: Overflow,
+        expect: Callable[[CallDetails], None] | None = None,
+        share: Callable[[str, CallDetails], Awaitable[None]] | None = None,
+        follows: bool = False,
+    ) -> None:
+        """`expect` is told of each call whose media will come, `share` of its token. `follows`: something follows its
+        stream; else Twilio hangs up."""
+        self.twilio = twilio
+        self._media = media
+        self._overflow_to = overflow_to
+        self._expect = expect
+        self._share = share
+        self._follows = follows
+
+    def refusal(self) -> str | None:
+        """Why no call can be let in at the moment."""
+        if self._media.has_room:
+            return None
+        return "the server is draining" if self._media.draining else "MAX_CALLS is reached"
+
+    async def connect(self, request: Request, details: CallDetails) -> Response:
+        """Join the call to the media socket, or send it to the overflow."""
+        token = None if self.refusal() else self._media.tokens.issue(details.call_sid, self._media.clock())
+        if token is None:
+            return self.turn_away(details.call_sid, self.refusal() or "too many calls wait for their stream")
+        if self._expect is not None:
+            self._expect(details)
+        if self._share is not None:
+            await self._share(token, details)
+        origin = self.twilio.origin(request)
+
+        def then(response: VoiceResponse) -> None:
+            if self._follows:
+                response.redirect(origin + AFTER_PATH, method="POST")
+
+        url = websocket_url(origin) + MEDIA_PATH
+        return twiml(connect_stream(url, {"token": token}, then=then, status_callback=origin + STREAM_STATUS_PATH))
+
+    def turn_away(self, call_sid: str, why: str, *, apology: bool = False) -> Response:
+        log.warning("call %s gets the overflow: %s", call_sid, why)
+        to = self._overflow_to
+        if apology:
+            to = msgspec.structs.replace(to, message=f"{APOLOGY} {to.message}")
+        return twiml(overflow(to))
+
+
+def voice_routes(door: Door, *, ringing: Ringing, aftermath: Aftermath | None) -> APIRouter:
     routes = APIRouter()
 
     @routes.post(VOICE_PATH)
     async def voice(request: Request, attempt: str | None = None) -> Response:
-        asked, _ = await twilio.voice(request)
-        if not media.has_room:
-            log.warning("call %s gets the overflow: %s", asked.call_sid, "draining" if media.draining else "MAX_CALLS")
-            return twiml(overflow(overflow_to))
+        asked, _ = await door.twilio.voice(request)
+        if (why := door.refusal()) is not None:
+            return door.turn_away(asked.call_sid, why)
         try:
             details = await ringing(asked, attempt)
         except Exception:
-            log.exception("call %s gets the overflow: it cannot be answered", asked.call_sid)
-            return twiml(overflow(overflow_to))
-        if isinstance(details, str):
-            return twiml(details)
-        token = media.tokens.issue(asked.call_sid, media.clock())
-        if token is None:
-            log.warning("call %s gets the overflow: too many calls wait for their stream", asked.call_sid)
-            return twiml(overflow(overflow_to))
-        if share is not None:
-            await share(token, details)
-        origin = twilio.origin(request)
+            log.exception("call %s cannot be answered", asked.call_sid)
+            return door.turn_away(asked.call_sid, "an error, see above", apology=True)
+        return twiml(details) if isinstance(details, str) else await door.connect(request, details)
 
-        def then(response: VoiceResponse) -> None:
-            if aftermath is not None:
-                response.redirect(origin + AFTER_PATH, method="POST")
+    if aftermath is not None:
 
-        return twiml(connect_stream(websocket_url(origin) + MEDIA_PATH, {"token": token}, then=then))
-
-    @routes.post(AFTER_PATH)
-    async def after(request: Request) -> Response:
-        asked, _ = await twilio.voice(request)
-        if aftermath is None or await aftermath(asked.call_sid):
-            return twiml(goodbye())
-        log.warning("call %s gets an apology and the overflow: its stream did not end in order", asked.call_sid)
-        apology = f"{APOLOGY} {overflow_to.message}"
-        return twiml(overflow(Overflow(message=apology, number=overflow_to.number, queue=overflow_to.queue)))
+        @routes.post(AFTER_PATH)
+        async def after(request: Request) -> Response:
+            asked, _ = await door.twilio.voice(request)
+            if await aftermath(asked.call_sid):
+                return twiml(goodbye())
+            return door.turn_away(asked.call_sid, "its stream did not end in order", apology=True)
 
     return routes
