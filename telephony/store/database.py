@@ -99,11 +99,10 @@ class Database:
         task = asyncio.create_task(work, name=what)
         self._work.add(task)
         task.add_done_callback(self._ended)
-        try:
-            await asyncio.wait([task], timeout=seconds_max)
-        finally:
-            task.cancel()
+        # Who stops waiting does not stop it: connections are best left between two transactions.
+        await asyncio.wait([task], timeout=seconds_max)
         if not task.done():
+            task.cancel()
             raise StoreError(
                 f"could not {what}: the database did not answer within {seconds_max:g} s. "
                 "Look at its load and its disk; the request may be repeated",

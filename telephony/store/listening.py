@@ -6,6 +6,7 @@ A notice may be missed while it is away, so whoever is woken here must look for 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 RECONNECT_S_MIN: Final = 0.2
 RECONNECT_S_MAX: Final = 5.0
 ANSWER_S_MAX: Final = 5.0
+CANCEL_S_MAX: Final = 1.0
 QUIET_S_MAX: Final = 30.0  # then the connection is tried: a server may vanish without a word
 
 
@@ -55,4 +57,14 @@ async def _connect(database: Database) -> psycopg.AsyncConnection[Any]:
 
     _, arguments = database.engine.dialect.create_connect_args(database.url)
     arguments.pop("context", None)  # SQLAlchemy's own types
-    return await psycopg.AsyncConnection.connect(**arguments, **database.connect_args, autocommit=True)
+    connect = psycopg.AsyncConnection.connect(**arguments, **database.connect_args, autocommit=True)
+    connecting = asyncio.create_task(connect, name="connect to listen")
+    try:
+        return await asyncio.shield(connecting)
+    except asyncio.CancelledError:
+        # Half a connection cannot be closed; a whole one can.
+        await asyncio.wait([connecting], timeout=CANCEL_S_MAX)
+        connecting.cancel()
+        with contextlib.suppress(psycopg.Error, asyncio.CancelledError):
+            await (await connecting).close()
+        raise

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from realtime_bridge.errors import MisuseError
+
 # In the order in which a call passes through them; it may skip some. `claimed` is an attempt's, before Twilio knows.
 UNDER_WAY: Final = ("claimed", "queued", "initiated", "ringing", "in-progress")
 FINAL: Final = frozenset({"completed", "busy", "failed", "no-answer", "canceled", "refused"})
@@ -19,7 +21,9 @@ def is_final(status: str) -> bool:
 
 
 def may_follow(status: str) -> tuple[str, ...]:
-    """The states that `status` may replace. Raises ValueError for an unknown one."""
+    """The states that `status` may replace. Raises MisuseError for an unknown one."""
     if status in FINAL:
         return UNDER_WAY
+    if status not in UNDER_WAY:
+        raise MisuseError(f"{status!r} is no state of a call: expected one of {', '.join([*UNDER_WAY, *sorted(FINAL)])}")
     return UNDER_WAY[: UNDER_WAY.index(status)]
