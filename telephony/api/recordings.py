@@ -1,0 +1,89 @@
+"""What was recorded of a call, from its folder in DATA_DIR: sound, picture and record. Only of calls that have ended.
+
+Recordings lie on the machine that had the call, unless the machines share DATA_DIR.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Response
+from fastapi.responses import FileResponse
+
+from realtime_bridge.errors import ProtocolError
+from telephony.api.access import RecordingsRead, Visit
+from telephony.api.calls import CallSid, known_call
+from telephony.api.problems import Problem
+from telephony.calls.folder import CallFolder
+from telephony.store.states import is_final
+
+router = APIRouter(prefix="/calls", tags=["recordings"])
+
+_RANGES: dict[int | str, dict[str, Any]] = {
+    206: {"description": "A part, as asked for by Range."},
+    409: {"description": "The call goes on."},
+}
+_HEADERS = {"cache-control": "private, no-store", "x-content-type-options": "nosniff"}
+
+
+@router.head("/{call_sid}/recording", include_in_schema=False)
+@router.get(
+    "/{call_sid}/recording", response_class=FileResponse, responses={200: {"content": {"audio/wav": {}}}, **_RANGES}
+)
+async def recording(visit: RecordingsRead, call_sid: CallSid) -> FileResponse:
+    """The sound: stereo, 8 kHz, caller left, agent right. Understands Range."""
+    folder = await _folder(visit, call_sid)
+    await _must_be_there(folder.recording, "no recording")
+    return FileResponse(folder.recording, media_type="audio/wav", filename=f"{call_sid}.wav", headers=_HEADERS)
+
+
+@router.get("/{call_sid}/timeline.svg", responses={200: {"content": {"image/svg+xml": {}}}}, response_class=Response)
+async def timeline(visit: RecordingsRead, call_sid: CallSid) -> Response:
+    """The picture of the call."""
+    folder = await _folder(visit, call_sid)
+    svg = (await _read(folder.timeline, "no timeline")).decode()
+    if not visit.may("numbers:read"):
+        svg = visit.discreet(svg)
+    # A picture shown by itself may run scripts; this one has none, and may not.
+    headers = {**_HEADERS, "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox"}
+    return Response(svg, media_type="image/svg+xml", headers=headers)
+
+
+@router.get("/{call_sid}/call.json", responses={200: {"content": {"application/json": {}}}}, response_class=Response)
+async def record(visit: RecordingsRead, call_sid: CallSid) -> Response:
+    """The record as it lies beside the recording."""
+    folder = await _folder(visit, call_sid)
+    raw = await _read(folder.record, "no record")
+    if not visit.may("numbers:read"):
+        raw = msgspec.json.encode(visit.discreet(msgspec.json.decode(raw)))
+    return Response(raw, media_type="application/json", headers=_HEADERS)
+
+
+async def _folder(visit: Visit, call_sid: str) -> CallFolder:
+    row = await known_call(visit, call_sid)
+    if row.finished_at is None and not is_final(row.status):
+        raise Problem(409, "in-progress", "The call goes on; its recording can be had when it has ended.")
+    try:
+        return CallFolder(visit.services.data_dir, call_sid)
+    except ProtocolError:
+        raise _missing("no recording", row.node) from None
+
+
+async def _must_be_there(path: Path, what: str) -> None:
+    if not await asyncio.to_thread(path.is_file):
+        raise _missing(what)
+
+
+async def _read(path: Path, what: str) -> bytes:
+    try:
+        return await asyncio.to_thread(path.read_bytes)
+    except OSError:
+        raise _missing(what) from None
+
+
+def _missing(what: str, node: str | None = None) -> Problem:
+    where = f" (the call was on {node})" if node else ""
+    return Problem(404, "not-found", f"There is {what} of this call here{where}.")

@@ -1,0 +1,20 @@
+"""What the API stands on; the application makes it when its parts are there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from telephony.calls.commands import CallCommands
+from telephony.outbound.dialler import Dialler
+from telephony.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """`dialler` None: no outbound calls. `data_dir`: where recordings lie."""
+
+    store: Store
+    commands: CallCommands
+    dialler: Dialler | None
+    data_dir: Path
