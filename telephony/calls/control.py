@@ -51,6 +51,7 @@ HEARD_S_MAX = 15.0  # past the time at which all that was sent must have been he
 BEFORE_HOLD_S_MAX = 10.0
 CLOSE_S_MAX = 5.0
 SAY_CHARS_MAX = 2000
+WARN_TRIES = 3  # to say what matters to a caller who talks into it
 UTTERANCES_MAX = 16
 
 _WITHDRAWN = "The caller spoke before your goodbye was over, so the call goes on. Hang up again when it is time."
@@ -170,8 +171,7 @@ class CallControl:
         """
         if not 0 < len(text.strip()) <= SAY_CHARS_MAX:
             raise MisuseError(f"say: 1 to {SAY_CHARS_MAX} characters")
-        outcome = await self._utter(text, interrupt=interrupt)
-        return outcome == "said" and await self.all_heard()
+        return await self._utter(text, interrupt=interrupt, hear=True) == "said"
 
     async def play(self, mulaw: bytes) -> bool:
         """The caller hears this recording (mu-law, 8 kHz) after what the agent is saying. True: to its end."""
@@ -218,14 +218,7 @@ class CallControl:
 
     async def machine_detected(self, answered_by: str) -> None:
         """Answering-machine detection has come to a result (`AnsweredBy`); see `MachineSettings`."""
-        plan = self.settings.machine
-        if answered_by == "fax":
-            await self.hang_up("a fax machine answered", after_goodbye=False)
-        elif answered_by.startswith("machine_"):
-            if plan.on_machine == "hang_up" or (plan.on_machine == "leave_message" and not plan.message):
-                await self.hang_up("an answering machine answered", after_goodbye=False)
-            elif plan.on_machine == "leave_message":
-                await self.leave_message(plan.message, announcement_over=answered_by != "machine_start")
+        await self._machine.detected(answered_by)
 
     async def leave_message(
         self, message: str | bytes, *, announcement_over: bool = True, pause_s: float = 0.0
@@ -312,22 +305,27 @@ class CallControl:
             self._playing -= bool(mulaw)
             self.rearm()
 
-    async def _utter(self, text: str, *, interrupt: bool = False) -> Outcome:
-        """Have the agent say this; done when it has been made, not when it was heard."""
+    async def _utter(self, text: str, *, interrupt: bool = False, hear: bool = False) -> Outcome:
+        """Have the agent say this; done when it has been made, or (`hear`) when the caller has heard it."""
         if self._over or self._session is None or not self._begun or len(self._utterances) >= UTTERANCES_MAX:
             return "failed"
         self._utterance_count += 1
         token = f"say_{self._utterance_count}"
         done: asyncio.Future[Outcome] = self._loop.create_future()
-        self._utterances[token] = Utterance(token, self._clock()), done
+        utterance = Utterance(token, self._clock())
+        self._utterances[token] = utterance, done
         try:
             if interrupt:
                 await self._session.interrupt()
             await self._session.create_response(say_exactly(text, token))
             self.rearm()
-            return await asyncio.shield(done)
+            outcome = await asyncio.shield(done)
+            if outcome == "said" and hear and not await self.all_heard():
+                return "failed"
+            return "cut" if utterance.cut else outcome
         finally:
             self._utterances.pop(token, None)
+            self.rearm()
 
     # ---- what happens in the call --------------------------------------------------------------------------------------
 
@@ -380,12 +378,12 @@ class CallControl:
     def _policies(self, now: float) -> None:
         length = self._length.due(now)
         if length == "warn":
-            self.in_background(self._say_quietly(self.settings.length.warning))
+            self.in_background(self._say_surely(self.settings.length.warning))
         elif length == "end":
             self.begin_hang_up(HangUp(reason="the call's time was up", words=self.settings.length.goodbye, final=True))
         step = self._silence.due(self._still_since(now), now)
         if isinstance(step, Prompt):
-            self.in_background(self._say_quietly(step.text))
+            self.in_background(self._say_surely(step.text, tries=1))
         elif step is not None:
             self.begin_hang_up(HangUp(reason="the caller was silent", words=step.text))
 
@@ -413,8 +411,11 @@ class CallControl:
         at = min(deadlines)
         self._alarm.set(at if at < inf else None)
 
-    async def _say_quietly(self, text: str) -> None:
-        await self._utter(text)
+    async def _say_surely(self, text: str, *, tries: int = WARN_TRIES) -> None:
+        """Once more, where the caller talks into it."""
+        for _ in range(tries):
+            if await self._utter(text, hear=True) != "cut" or self._over:
+                return
 
     def _hold_is_over(self) -> None:
         self.take_line_back()

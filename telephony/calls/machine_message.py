@@ -31,6 +31,8 @@ class Machine(Protocol):
 
     async def play(self, mulaw: bytes) -> bool: ...
 
+    async def leave_message(self, message: str | bytes, *, announcement_over: bool = True) -> None: ...
+
     async def hang_up(self, reason: str, *, after_goodbye: bool = True) -> bool: ...
 
 
@@ -40,6 +42,17 @@ class MachineMessage:
     def __init__(self, call: Machine) -> None:
         self._call = call
         self._begun = False
+
+    async def detected(self, answered_by: str) -> None:
+        """See `CallControl.machine_detected`."""
+        plan = self._call.settings.machine
+        if answered_by == "fax":
+            await self._call.hang_up("a fax machine answered", after_goodbye=False)
+        elif answered_by.startswith("machine_"):
+            if plan.on_machine == "leave_message" and plan.message:
+                await self._call.leave_message(plan.message, announcement_over=answered_by != "machine_start")
+            elif plan.on_machine != "talk":
+                await self._call.hang_up("an answering machine answered", after_goodbye=False)
 
     async def leave(self, message: str | bytes, *, announcement_over: bool, pause_s: float) -> None:
         if self._begun:

@@ -23,6 +23,7 @@ Outcome: TypeAlias = Literal["said", "cut", "failed", "late"]
 class Utterance:
     def __init__(self, token: str, now: float) -> None:
         self.outcome: Outcome | None = None
+        self.cut = False  # also after all of it was said: the caller did not hear it to its end
         self._token = token
         self._candidate: str | None = None
         self._response_id: str | None = None
@@ -37,8 +38,6 @@ class Utterance:
 
     def handle(self, event: events.SessionEvent, now: float) -> None:
         """Any event of the session."""
-        if self.outcome is not None:
-            return
         about = event.event if isinstance(event, events.TransportEventSeen) else event
         match about:
             case server.ResponseCreated(response=response):
@@ -50,18 +49,20 @@ class Utterance:
                     self._due_at = now + SAID_S_MAX
             case events.Reconnecting():
                 if self._response_id is not None:
-                    self.outcome = "failed"
+                    self.outcome = self.outcome or "failed"
             case server.ResponseDone(response=response):
                 if self._response_id is not None and response.id == self._response_id:
-                    self._ended(response.status)
+                    self.outcome = self.outcome or _outcome(response.status)
             case events.AudioInterrupted(cuts=cuts):
                 if self._response_id is not None and any(cut.response_id == self._response_id for cut in cuts):
-                    self.outcome = "cut"
+                    self.cut = True
+                    self.outcome = self.outcome or "cut"
 
-    def _ended(self, status: str | None) -> None:
-        self.outcome = (
-            "said" if status in (None, "completed", "incomplete") else "cut" if status == "cancelled" else "failed"
-        )
+
+def _outcome(status: str | None) -> Outcome:
+    if status in (None, "completed", "incomplete"):
+        return "said"
+    return "cut" if status == "cancelled" else "failed"
 
 
 def say_exactly(text: str, token: str) -> dict[str, Any]:
