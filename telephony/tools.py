@@ -78,13 +78,13 @@ async def collect_digits(
 
 
 @tool
-async def hold_caller(context: ToolContext[PhoneContext]) -> Any:
+async def hold_caller(context: ToolContext[PhoneContext]) -> str:
     """Put the caller on hold, with music, while you do something that takes long. Tell the caller first, in the same
     turn ("One moment, I put you on hold"). While on hold the caller does not hear you, and you do not hear the caller.
     Call resume_caller as soon as you are ready to speak again; after some minutes it happens by itself.
     """
     await context.context.control.hold()
-    return SilentResult("The caller is on hold. Call resume_caller before you speak to them.")
+    return "The caller is on hold. Do what you have to do now, and say nothing before you have called resume_caller."
 
 
 @tool
