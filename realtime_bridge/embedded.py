@@ -14,7 +14,10 @@ import uvicorn
 
 
 class EmbeddedServer(uvicorn.Server):
-    """Run `serve(sockets=[…])` as a task; `ready` is set when it listens, and `stop`, once set, ends it."""
+    """Run `serve(sockets=[…])` as a task; `ready` is set when it listens, and `stop`, once set, ends it.
+
+    Without a socket of its own (`[]`) it serves what it is given by `take`.
+    """
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -27,6 +30,17 @@ class EmbeddedServer(uvicorn.Server):
 
     async def main_loop(self) -> None:
         await self.stop.wait()
+
+    async def take(self, connection: socket.socket) -> None:
+        """Serve a connection that was accepted elsewhere. Raises OSError for one that is broken already."""
+        config = self.config
+
+        def protocol() -> asyncio.Protocol:  # as uvicorn makes them for its own listeners
+            return config.http_protocol_class(  # type: ignore[call-arg]  # as there
+                config=config, server_state=self.server_state, app_state=self.lifespan.state
+            )
+
+        await asyncio.get_running_loop().connect_accepted_socket(protocol, connection)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -23,9 +23,17 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client import values as _values
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-MULTIPROC_DIR: Final = "PROMETHEUS_MULTIPROC_DIR"
+from telephony.worker_link import MULTIPROC_DIR, worker_identity
+
+if MULTIPROC_DIR in os.environ:
+    # Workers' numbers lie in files by worker, not by process: a worker's successor goes on counting in its file. Number 0
+    # is the supervisor's.
+    _NUMBER = (worker_identity() or (0, 0))[0]
+    _values.ValueClass = _values.MultiProcessValue(lambda: _NUMBER)  # type: ignore[no-untyped-call]  # it has no types
+
 LABEL_VALUES_MAX: Final = 100
 _P: Final = "realtime_bridge"
 _TALK_S: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
@@ -82,7 +90,7 @@ WEBHOOKS = Counter(
 )
 REST_ERRORS = Counter(f"{_P}_twilio_rest_errors", "Failed requests to Twilio's API.", ["kind", "code"])
 STORE_ERRORS = Counter(f"{_P}_store_errors", "Statements that the database did not carry out.", ["retryable"])
-SPOOL_FILES = Gauge(f"{_P}_spool_files", "Records that wait on disk for the database.", multiprocess_mode="max")
+SPOOL_FILES = Gauge(f"{_P}_spool_files", "Records that wait on disk for the database.", multiprocess_mode="livemax")
 
 # ---- the process -----------------------------------------------------------------------------------------------------
 
@@ -91,6 +99,7 @@ LOOP_LAG_SECONDS = Histogram(
 )
 LOOP_BLOCKS = Counter(f"{_P}_loop_blocks", "Times that something held the event loop up.")
 DRAINING = Gauge(f"{_P}_workers_draining", "Processes that take no new calls.", multiprocess_mode="livesum")
+WORKER_DEATHS = Counter(f"{_P}_worker_deaths", "Workers that have ended, told to or not.")
 
 _seen: dict[str, set[str]] = {}
 
@@ -115,6 +124,12 @@ def page() -> bytes:
     registry = CollectorRegistry()
     MultiProcessCollector(registry, path=directory)  # type: ignore[no-untyped-call]  # it has no types
     return generate_latest(registry)
+
+
+def worker_died(number: int) -> None:
+    """In the supervisor: what it counted stays, what it had at the moment goes."""
+    WORKER_DEATHS.inc()
+    mark_process_dead(number, os.environ[MULTIPROC_DIR])  # type: ignore[no-untyped-call]  # it has no types
 
 
 def metrics_route(token: str | None) -> APIRouter:

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from openai import AsyncOpenAI
@@ -147,12 +148,16 @@ async def _model(stack: AsyncExitStack, settings: Settings, *, is_demo: bool) ->
         model = settings.realtime_model
     else:
         log.warning("OPENAI_API_KEY is not set: the offline model answers")
-        # The demo's agents have a script to follow; others are improvised for, or a language model does the talking.
-        script = SCRIPT if is_demo and settings.local_llm_base_url is None else None
-        url = await stack.enter_async_context(offline_model(script))
+        url = await stack.enter_async_context(offline_model(offline_script(settings, is_demo=is_demo)))
         openai, model = AsyncOpenAI(api_key=OFFLINE_KEY, base_url=url), OFFLINE_MODEL
     stack.push_async_callback(openai.close)
     return openai, model
+
+
+def offline_script(settings: Settings, *, is_demo: bool) -> Path | None:
+    """What the offline model says: the demo's agents have a script to follow; for others it improvises, or a language model
+    does the talking."""
+    return SCRIPT if is_demo and settings.local_llm_base_url is None else None
 
 
 def _announcer(settings: Settings) -> Announcer | None:

@@ -1,18 +1,19 @@
 """The phone server as an async context manager: `async with PhoneServer(app) as server: server.url`.
 
 uvicorn without its signal handlers and without polling, so that it runs inside any program: the command line, the demo,
-a test. Leaving the context ends calls in order (close code 1001), then connections, within a few seconds.
+a test. Leaving the context ends calls in order (close code 1001), then connections, within a few seconds. `drain` comes
+before that where callers shall not notice: it lets calls finish, and has a goodbye said to those that do not.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
+import logging
 import socket
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, Final, Self, cast
+from typing import Final, Self, TypeAlias, cast
 
 import uvicorn
 from fastapi import FastAPI
@@ -20,27 +21,35 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from realtime_bridge.embedded import EmbeddedServer
 from realtime_bridge.errors import InternalError, TransportError
+from telephony import metrics
 from telephony.handoff import media_handoff
 from telephony.settings import Settings, check_exposure
 from telephony.stream import MediaEndpoint
 
+log = logging.getLogger(__name__)
+
+SayGoodbye: TypeAlias = Callable[[], Awaitable[None]]  # to every call that is left, and hang up
+
 FIRST_REQUEST_SECONDS_MAX: Final = 10.0
 SHUTDOWN_SECONDS_MAX: Final = 5
 BACKLOG: Final = 512
+GOODBYE_SECONDS_MAX: Final = 20.0  # a sentence, and the way out of the phone's buffer
+LOOK_SECONDS: Final = 0.1  # how often a server that drains looks whether calls are left
 
 
 class PhoneServer:
     """Serves an application of `create_app`, its media sockets included, on one port."""
 
-    def __init__(self, app: FastAPI, *, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(self, app: FastAPI, *, host: str = "127.0.0.1", port: int = 0, listens: bool = True) -> None:
         """`port` 0 takes a free one; `url` tells which. Raises SettingsError when strangers could reach `host` and
-        nothing tells them from Twilio."""
+        nothing tells them from Twilio. `listens` False: it serves what `take` brings, and has no URL."""
         check_exposure(cast("Settings", app.state.settings), host)
         self.media = cast("MediaEndpoint", app.state.media)
         self.url = ""
         self._app = app
         self._host = host
         self._port = port
+        self._listens = listens
         self._server = EmbeddedServer(
             uvicorn.Config(
                 app,
@@ -63,17 +72,16 @@ class PhoneServer:
         """Start the application and listen. Raises TransportError when the address cannot be had, and what the
         application's start raises."""
         async with contextlib.AsyncExitStack() as stack:
-            listener = stack.enter_context(_listen(self._host, self._port))
+            listeners = [stack.enter_context(listen(self._host, self._port))] if self._listens else []
             await stack.enter_async_context(self._app.router.lifespan_context(self._app))
-            self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name="phone server")
+            self._task = asyncio.create_task(self._server.serve(sockets=listeners), name="phone server")
             stack.push_async_callback(self._stop)
             started = asyncio.create_task(self._server.ready.wait())
             await asyncio.wait([started, self._task], return_when=asyncio.FIRST_COMPLETED)
             started.cancel()
             if not self._server.ready.is_set():
                 raise InternalError("the server ended while it started") from self._task.exception()
-            host, port = listener.getsockname()[:2]
-            self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            self.url = url_of(listeners[0]) if listeners else ""
             self._stack = stack.pop_all()
         return self
 
@@ -87,42 +95,53 @@ class PhoneServer:
         assert self._task is not None
         await asyncio.shield(self._task)
 
+    async def take(self, connection: socket.socket) -> None:
+        """Serve a connection that another process has accepted."""
+        try:
+            await self._server.take(connection)
+        except OSError as e:
+            log.debug("a connection was over before it began: %s", e)
+            connection.close()
+
+    @property
+    def http_connections(self) -> int:
+        """Open connections that are no media sockets."""
+        return len(self._server.server_state.connections)
+
+    async def drain(self, seconds_max: float, say_goodbye: SayGoodbye) -> None:
+        """Take no more calls, let those that are there finish for `seconds_max`, then have the others told goodbye.
+
+        Goes on listening: a webhook is answered by what callers get when there is no room, and the media of a call whose
+        webhook was answered before is still taken. Leave the context afterwards.
+        """
+        self.media.draining = True
+        metrics.DRAINING.set(1)
+        log.info("draining: %d calls may go on for %g s", self.media.calls, seconds_max)
+        if await self._calls_end_within(seconds_max) or not self.media.calls:
+            return
+        log.warning("%d calls are told goodbye, since the server stops", self.media.calls)
+        try:
+            async with asyncio.timeout(GOODBYE_SECONDS_MAX):
+                await say_goodbye()
+                await self._calls_end_within(GOODBYE_SECONDS_MAX)
+        except TimeoutError:
+            log.error("%d calls did not end within %g s", self.media.calls, GOODBYE_SECONDS_MAX)  # noqa: TRY400 - no trace
+
+    async def _calls_end_within(self, seconds: float) -> bool:
+        """Whether no call is left, nor one whose media is still to come."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while self.media.calls_to_end:
+            if loop.time() >= until:
+                return False
+            await asyncio.sleep(LOOK_SECONDS)
+        return True
+
     async def _stop(self) -> None:
         assert self._task is not None
         await self.media.close()
         self._server.stop.set()
         await asyncio.wait([self._task])
-
-
-def run_until_signalled(main: Coroutine[Any, Any, None]) -> None:
-    """Run a program that leaves by being cancelled, until SIGINT or SIGTERM; on uvloop where there is one.
-
-    The first signal cancels `main`, whose context managers end what they began; another one cuts that short.
-    """
-    try:
-        import uvloop  # noqa: PLC0415 - not on every platform
-    except ImportError:
-        asyncio.run(_until_signalled(main))
-    else:
-        uvloop.run(_until_signalled(main))
-
-
-async def _until_signalled(main: Coroutine[Any, Any, None]) -> None:
-    loop = asyncio.get_running_loop()
-    program = loop.create_task(main)
-    signals = []
-
-    def stop(number: int) -> None:
-        signals.append(number)
-        program.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop, number)
-    try:
-        await program
-    except asyncio.CancelledError:
-        if not signals:
-            raise
 
 
 class _Http(H11Protocol):
@@ -138,9 +157,15 @@ class _Http(H11Protocol):
             self.transport.close()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises TransportError when the address cannot be had."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as e:
         raise TransportError(f"cannot listen on {host}, port {port}: {e}", retryable=False) from e
+
+
+def url_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -30,7 +30,9 @@ from picows.picows import WSCloseHandshake
 from websockets.frames import CloseCode
 
 from realtime_bridge.errors import ProtocolError
+from telephony import metrics
 from telephony.limits import MessageRate, ProblemGate
+from telephony.logs import call_context, call_logger
 from telephony.tokens import CallTokens, TokenVerdict
 from telephony.twilio.media_stream import FRAME_BYTES_MAX, MediaStreamReader
 from telephony.twilio.messages import (
@@ -157,6 +159,11 @@ class MediaEndpoint:
         return len(self._calls)
 
     @property
+    def calls_to_end(self) -> int:
+        """Calls whose media flows, or is still to come since their webhook was answered."""
+        return len(self._calls) + len(self._waiting) + self.tokens.waiting(self.clock())
+
+    @property
     def has_room(self) -> bool:
         """Whether one more call may be answered, counting those whose socket is still to come."""
         return not self.draining and len(self._calls) + self.tokens.waiting(self.clock()) < self.calls_max
@@ -167,19 +174,23 @@ class MediaEndpoint:
             target = request.path.decode("latin-1")
             if not self._signature.upgrade(target, request.headers.get(SIGNATURE_HEADER)):
                 log.warning("media socket refused: not signed by Twilio for this server's PUBLIC_URL")
+                metrics.MEDIA_REFUSED.labels("unsigned").inc()
                 return _refuse(403, b"The request is not signed by Twilio.\n")
         if self._closing or len(self._waiting) >= self.limits.waiting_sockets_max:
             log.warning("media socket refused: %s", "closing" if self._closing else "too many have not sent `start`")
+            metrics.MEDIA_REFUSED.labels("closing" if self._closing else "too_many_waiting").inc()
             return _refuse(503, b"No room for another media stream.\n")
         return PhoneSocket(self)
 
     def opened(self, socket: PhoneSocket) -> None:
         self._waiting.add(socket)
+        metrics.MEDIA_WAITING.set(len(self._waiting))
         self._idle.clear()
 
     def closed(self, socket: PhoneSocket) -> None:
         self._waiting.discard(socket)
         self._calls.discard(socket)
+        metrics.MEDIA_WAITING.set(len(self._waiting))
         if not self._waiting and not self._calls:
             self._idle.set()
 
@@ -187,6 +198,7 @@ class MediaEndpoint:
         """Judge a `start`: the socket's call begins, at once or soon, or the socket is closed."""
         if not (_SID.fullmatch(start.call_sid) and _SID.fullmatch(start.stream_sid)):
             log.warning("media socket refused: a malformed SID")
+            metrics.MEDIA_REFUSED.labels("malformed_sid").inc()
             socket.close(CloseCode.POLICY_VIOLATION, "a malformed SID")
             return
         token = start.custom_parameters.get("token")
@@ -211,15 +223,18 @@ class MediaEndpoint:
     def _judged(self, socket: PhoneSocket, start: Start, verdict: TokenVerdict) -> None:
         if verdict is not TokenVerdict.VALID:
             log.warning("call %s refused: %s", start.call_sid, verdict.value)
+            metrics.MEDIA_REFUSED.labels(f"token_{verdict.name.lower()}").inc()
             socket.close(CloseCode.POLICY_VIOLATION, verdict.value)
             return
         if self._closing or len(self._calls) >= self.calls_max:
             log.warning("call %s refused: %s", start.call_sid, "closing" if self._closing else "MAX_CALLS reached")
+            metrics.MEDIA_REFUSED.labels("closing" if self._closing else "max_calls").inc()
             socket.close(CloseCode.TRY_AGAIN_LATER, "no room for another call")
             return
         self._waiting.discard(socket)
         self._calls.add(socket)
-        socket.begin(self._answer(start, socket))
+        metrics.MEDIA_WAITING.set(len(self._waiting))
+        socket.begin(call_context(start.call_sid).run(self._answer, start, socket))
 
     async def close(self) -> None:
         """Refuse new sockets, close those that are open (1001), and wait for their end, within `close_seconds_max`."""
@@ -252,6 +267,7 @@ class PhoneSocket(WSListener):
         self._transport: WSTransport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closing = False
+        self._log: logging.Logger | logging.LoggerAdapter[logging.Logger] = log  # knows the call, when there is one
 
     # --- PhoneLine
 
@@ -329,7 +345,7 @@ class PhoneSocket(WSListener):
 
     def pause_writing(self) -> None:
         """More than `unsent_bytes_max` waits for the network: the phone takes nothing, so nobody hears us."""
-        log.warning("media socket dropped: %d bytes wait unsent", self.unsent_bytes)
+        self._log.warning("media socket dropped: %d bytes wait unsent", self.unsent_bytes)
         self._closing = True
         self._abort()
 
@@ -356,6 +372,8 @@ class PhoneSocket(WSListener):
         except BaseException:
             self._receive = self._after_end  # picows closes the socket
             raise
+        if not self._closing:
+            self._log = call_logger(log, message.call_sid)
 
     def _before_call(self, message: PhoneMessage, frame: bytes) -> None:
         if len(self._early) < EARLY_MESSAGES_MAX:
@@ -366,13 +384,14 @@ class PhoneSocket(WSListener):
 
     def _problem(self, error: MediaStreamError) -> None:
         if isinstance(error, MediaFormatError):
-            log.warning("media socket refused: %s", error)
+            self._log.warning("media socket refused: %s", error)
+            metrics.MEDIA_REFUSED.labels("format").inc()
             self.close(CloseCode.UNSUPPORTED_DATA, "only 8 kHz mono mu-law")
             return
         passed, held_back = self._problems.let_pass(f"{type(error).__name__} {error.where}", self._endpoint.clock())
         if not passed:
             return
-        log.warning("media stream: %s%s", error, f" ({held_back} like it were not reported)" if held_back else "")
+        self._log.warning("media stream: %s%s", error, f" ({held_back} like it were not reported)" if held_back else "")
         if self._call is not None:
             self._call.on_problem(error)
 
@@ -415,10 +434,11 @@ class PhoneSocket(WSListener):
 
     def _start_overdue(self) -> None:
         log.warning("media socket closed: no `start` within %g s", self._limits.start_seconds_max)
+        metrics.MEDIA_REFUSED.labels("no_start").inc()
         self.close(CloseCode.POLICY_VIOLATION, "no start message in time")
 
     def _call_overdue(self) -> None:
-        log.warning("media socket closed: the call has lasted %g s", self._limits.call_seconds_max)
+        self._log.warning("media socket closed: the call has lasted %g s", self._limits.call_seconds_max)
         self.close(CloseCode.NORMAL_CLOSURE, "the call has lasted as long as it may")
 
     def _arm(self, seconds: float, then: Callable[[], None]) -> None:

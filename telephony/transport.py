@@ -295,7 +295,7 @@ class TwilioTransport:
         try:
             self._carry_out(self._bridge.handle(event, now), now)
         except Exception:
-            log.exception("call %s: the bridge failed on %s", self.call_sid, type(event).__name__)
+            log.exception("the bridge failed on %s", type(event).__name__, extra={"call_sid": self.call_sid})
             self._finish("internal error", CLOSE_FAILED)
             return
         if not self._ended.done():

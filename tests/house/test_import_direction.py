@@ -26,14 +26,15 @@ FLOORS = {
         {""},  # the package itself: what users import
     ],
     "telephony": [
-        {"announce", "call_details", "settings", "metrics", "redaction", "latency", "limits", "numbers", "tokens", "playout", "twilio", "demo.agent", "offline"},
+        {"announce", "call_details", "settings", "worker_link", "redaction", "latency", "limits", "numbers", "tokens", "playout", "twilio", "demo.agent", "offline"},
+        {"metrics"},
         {"store"},  # what outlives a call; knows no calls
         {"logs", "bridge_inputs", "bridge_commands"},
         {"agents", "holdback", "caller_audio", "phone_audio", "stream", "tones", "truncates"},
         {"agent_audio", "handoff", "own_audio", "testing"},
         {"bridge", "server"},
-        {"transport"},
-        {"calls"},
+        {"transport", "life"},
+        {"calls", "worker", "workers"},
         {"outbound", "shared_tokens", "tools"},
         {"api", "webhooks"},
         {"opening"},
