@@ -1,0 +1,107 @@
+"""A whole phone house: Twilio (simulated), `realtime-bridge serve` as a process of its own, and a model as another one.
+
+async with phone_house(tmp_path, script=SCRIPT, hears=["I want a refund"]) as house:
+    call = await house.ring(WaitForAgent(), Say(tone), WaitForAgent(), HangUp())
+    await call.until_status("completed")
+"""
+
+import asyncio
+import contextlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from support.model_process import ModelProcess
+from support.phone_server import http
+from support.serve_process import ServeProcess, free_port, serve
+from support.twilio_application import TOKEN, Twilio
+
+from telephony.store import Store
+
+NUMBER = "+14155550199"  # ours
+CALLER = "+14155550100"
+AGENT = '''
+from realtime_bridge import Agent, tool
+from telephony.tools import collect_digits, hang_up, hold_caller, press_keys, resume_caller, transfer_call
+
+
+@tool(needs_approval=True)
+def refund(order: str) -> str:
+    """Pay an order back."""
+    with open("refunds.txt", "a") as book:
+        book.write(order + "\\n")
+    return f"Refunded {order}."
+
+
+agent = Agent(
+    name="Front desk",
+    instructions="Be kind.",
+    tools=[
+        refund, hang_up, collect_digits, press_keys, hold_caller, resume_caller,
+        transfer_call({"billing": "+14155550111"}),
+        transfer_call({"boss": "+14155550112"}, warm=True, name="ask_for"),
+    ],
+)
+night = Agent(name="Night desk", instructions="Be quiet.")
+'''
+
+
+@dataclass(eq=False)
+class House:
+    twilio: Twilio
+    model: ModelProcess
+    server: ServeProcess
+    url: str
+    data_dir: Path
+    database_url: str
+
+    async def ring(self, *steps, from_=CALLER, to=NUMBER, **more):
+        return await self.twilio.ring(from_, to, steps=steps, **more)
+
+    async def record_of(self, call_sid):
+        """call.json, when it is written."""
+        path = self.data_dir / "calls" / call_sid / "call.json"
+        async with asyncio.timeout(10):
+            while not path.exists():
+                await asyncio.sleep(0.05)
+        return json.loads(path.read_text())
+
+    async def stored(self, call_sid, until=lambda row: row.finished_at is not None, seconds=10):
+        """The call's row, when it is as wanted."""
+        async with asyncio.timeout(seconds), Store.open(self.database_url, node="test") as store:
+            while (row := await store.calls.get(call_sid)) is None or not until(row):
+                await asyncio.sleep(0.05)
+            return row
+
+    @contextlib.asynccontextmanager
+    async def store(self):
+        async with Store.open(self.database_url, node="test") as store:
+            yield store
+
+
+@contextlib.asynccontextmanager
+async def phone_house(directory, *, script, hears=(), agent=AGENT, arguments=(), twilio_options=None, **settings):
+    directory = Path(directory)
+    (directory / "house.py").write_text(agent)
+    (directory / "script.json").write_text(msgspec.json.encode(script).decode())  # YAML is a superset of JSON
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    database_url = settings.pop("DATABASE_URL", f"sqlite:///{directory}/data/realtime-bridge.db")
+    model = ModelProcess(
+        ["--script", str(directory / "script.json"), "--session-seconds", "3600", "--speed", "4", "--hears", *hears],
+        scripted=True,
+    )
+    async with model, Twilio(**(twilio_options or {})) as twilio:
+        environment = {
+            "AGENT": "house:agent", "TWILIO_ACCOUNT_SID": twilio.account_sid, "TWILIO_AUTH_TOKEN": TOKEN,
+            "TWILIO_API_BASE_URL": twilio.url, "TWILIO_NUMBER": NUMBER, "PUBLIC_URL": url,
+            "OPENAI_API_KEY": "sk-offline-0123456789", "OPENAI_BASE_URL": model.url, "DATA_DIR": str(directory / "data"),
+            "DATABASE_URL": database_url, **settings,
+        }  # fmt: skip
+        async with serve(directory, *arguments, port=port, **environment) as server:
+            twilio.number(NUMBER, voice_url=f"{url}/twilio/voice", status_callback=f"{url}/twilio/status")
+            yield House(twilio, model, server, url, directory / "data", database_url)
+
+
+__all__ = ["CALLER", "NUMBER", "House", "http", "phone_house"]
