@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -41,6 +41,7 @@ OUTPUT_BYTES_WHOLE = (
 )
 PROBLEMS_MAX = 100
 STREAM_AGE_S_MAX = 10.0  # of a stream, when its call is answered
+ARGUMENTS_DEPTH_MAX = 64  # of a tool's arguments
 _CLEAR = b'{"event":"clear"'
 _OUTCOMES: dict[str, Literal["done", "failed", "rejected", "cancelled"]] = {
     "ok": "done",
@@ -88,6 +89,7 @@ class CallRecorder:
         )
         self._recording = RecordingFile(folder.recording, disk, on_problem=self._problem)
         self._phone_zero: float | None = None  # our time of the phone's time 0, as early as any message suggests
+        self._wild_stamp = False  # a broken phone's timestamps have been told of
         self._caller_to_model = Latencies()
         self._model_to_caller = Latencies()
         self._barge_in_to_clear = Latencies()
@@ -106,11 +108,18 @@ class CallRecorder:
         self._input = "phone"
         self._tape.append(now - self._began, Source.PHONE, frame)
         if type(message) is Media:
-            # Not long before the call was answered, whatever a broken phone's timestamps say.
-            zero = max(now - message.timestamp_ms / 1000, self._began - STREAM_AGE_S_MAX)
-            if self._phone_zero is None or zero < self._phone_zero:
-                self._phone_zero = zero
-            self._recording.caller_audio(message.timestamp_ms, message.mulaw)
+            self._caller_audio(message, now)
+
+    def _caller_audio(self, media: Media, now: float) -> None:
+        zero = now - media.timestamp_ms / 1000
+        if zero < self._began - STREAM_AGE_S_MAX:
+            if not self._wild_stamp:
+                self._problem(f"caller audio was stamped {media.timestamp_ms} ms, long before that: not recorded")
+            self._wild_stamp = True
+            return
+        if self._phone_zero is None or zero < self._phone_zero:
+            self._phone_zero = zero
+        self._recording.caller_audio(media.timestamp_ms, media.mulaw)
 
     def model_frame(self, frame: bytes, now: float) -> None:
         self._input = "model"
@@ -213,7 +222,7 @@ class CallRecorder:
         call_id = event.request.call_id
         approval = self._approvals.get(call_id) or Approval(call_id=call_id, tool=event.request.tool, start_ms=at_ms)
         decision: Literal["approved", "rejected", "expired", "cancelled"] = "rejected"
-        if event.by == "session_end":
+        if event.by in ("session_end", "model_lost"):
             decision = "cancelled"
         elif event.approved:
             decision = "approved"
@@ -286,7 +295,7 @@ class CallRecorder:
         return max(0.0, (at - zero) * 1000)
 
     def _now_ms(self) -> int:
-        return int(self._on_phone_ms(self._clock()))
+        return round(self._on_phone_ms(self._clock()))
 
     def _problem(self, message: str) -> None:
         if len(self._problems) < PROBLEMS_MAX:
@@ -307,6 +316,23 @@ def _is_said(item: HistoryItem) -> bool:
 
 def _object(arguments: str) -> dict[str, object]:
     try:
-        return msgspec.json.decode(arguments, type=dict[str, object])
-    except msgspec.DecodeError:
+        decoded = msgspec.json.decode(arguments, type=dict[str, object])
+    except (msgspec.DecodeError, RecursionError):
         return {"malformed": arguments}
+    return decoded if _is_shallow(decoded) else {"malformed": arguments}
+
+
+def _is_shallow(arguments: object) -> bool:
+    """Is it nested so little that whoever writes or draws the record can follow?"""
+    layer = [arguments]
+    for _ in range(ARGUMENTS_DEPTH_MAX):
+        layer = [child for value in layer for child in _children(value)]
+        if not layer:
+            return True
+    return False
+
+
+def _children(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()

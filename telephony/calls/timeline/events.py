@@ -9,7 +9,7 @@ from itertools import pairwise
 import msgspec
 
 from telephony.calls.record import Approval, BargeIn, CallRecord, Handoff, ToolUse
-from telephony.calls.timeline.layout import LEFT, RIGHT, ROW_MS, Shelf, shorten, text_width, x_at
+from telephony.calls.timeline.layout import LEFT, RIGHT, ROW_MS, TIP_CHARS_MAX, Shelf, shorten, text_width, x_at
 from telephony.calls.timeline.svg import clock, element, group, lasting, number, path, text
 from telephony.calls.timeline.words import SpokenLine
 
@@ -146,7 +146,8 @@ def _tool(tool: ToolUse, duration_ms: int) -> Event:
     outcome = tool.outcome if tool.outcome not in (None, "done") else ""
     end_ms = duration_ms if tool.end_ms is None else tool.end_ms
     label = " · ".join(filter(None, (shorten(call, LABEL_MAX - 140, SIZE), took, outcome)))
-    tip = f"{clock(tool.start_ms)}  {call}\n{took}, {tool.outcome or 'running'}\n{tool.output or ''}".rstrip()
+    output = (tool.output or "")[:TIP_CHARS_MAX]
+    tip = f"{clock(tool.start_ms)}  {call[:TIP_CHARS_MAX]}\n{took}, {tool.outcome or 'running'}\n{output}".rstrip()
     return Event("failed" if outcome else "tool", tool.start_ms, end_ms, label, tip)
 
 

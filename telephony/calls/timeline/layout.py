@@ -7,10 +7,13 @@ font (DejaVu Sans): with any other, words only stand a little looser.
 from __future__ import annotations
 
 import unicodedata
+from bisect import insort
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 ROW_MS = 15_000
 LEFT, RIGHT = 116.0, 1172.0  # of the time axis; names stand left of it
+TIP_CHARS_MAX = 1000  # of what the pointer shows; call.json has it all
 MS_WIDE = (RIGHT - LEFT) / ROW_MS
 
 _WIDTHS_EM = (
@@ -35,6 +38,7 @@ def text_width(text: str, size: float) -> float:
     return size * sum(map(_character_em, text))
 
 
+@lru_cache(maxsize=4096)
 def _character_em(character: str) -> float:
     known = _WIDTH_EM.get(character)
     if known is not None:
@@ -47,11 +51,15 @@ def _character_em(character: str) -> float:
 
 def shorten(text: str, width: float, size: float) -> str:
     """`text`, or as much of its beginning as fits into `width` with an ellipsis."""
-    if text_width(text, size) <= width:
-        return text
-    while text and text_width(text + "…", size) > width:
-        text = text[:-1]
-    return text.rstrip() + "…"
+    room = width - text_width("…", size)
+    used, fits = 0.0, 0  # characters that fit before an ellipsis
+    for count, character in enumerate(text, 1):
+        used += size * _character_em(character)
+        if used <= room:
+            fits = count
+        if used > width:  # the rest is not looked at: a tool's arguments may be megabytes
+            return text[:fits].rstrip() + "…"
+    return text
 
 
 @dataclass(slots=True)
@@ -60,13 +68,16 @@ class Shelf:
 
     gap: float
     height: float = 0.0  # of all that has been placed
-    _boxes: list[tuple[float, float, float, float]] = field(default_factory=list)
+    _boxes: list[tuple[float, float, float, float]] = field(default_factory=list)  # (low, high, left, right), sorted
 
     def place(self, left: float, right: float, height: float) -> float:
         """How far out a box of this size has to stand so that it touches none of those before."""
-        near = [(low, high) for x0, x1, low, high in self._boxes if left < x1 + self.gap and x0 < right + self.gap]
-        offsets = [0.0, *sorted(high for _, high in near)]
-        offset = next(o for o in offsets if all(o + height <= low or o >= high for low, high in near))
-        self._boxes.append((left, right, offset, offset + height))
+        offset = 0.0
+        for low, high, x0, x1 in self._boxes:
+            if offset + height <= low:
+                break
+            if left < x1 + self.gap and x0 < right + self.gap:
+                offset = max(offset, high)
+        insort(self._boxes, (offset, offset + height, left, right))
         self.height = max(self.height, offset + height)
         return offset

@@ -8,16 +8,18 @@ from itertools import groupby
 from typing import Literal, TypeAlias
 
 from telephony.calls.record import Line
-from telephony.calls.timeline.layout import MS_WIDE, RIGHT, ROW_MS, Shelf, shorten, text_width, x_at
+from telephony.calls.timeline.layout import MS_WIDE, RIGHT, ROW_MS, TIP_CHARS_MAX, Shelf, shorten, text_width, x_at
 from telephony.calls.timeline.svg import clock, element, group, rich_text
 
 SIZE = 12.5
 LINE_HEIGHT = 16.0
 NEAR = 7.0  # between sound and words
 GAP = 14.0  # between blocks side by side
+LINES_MAX = 12  # in one row; the pointer shows more
 LINES_LIKED = 3  # rather than more lines than this, words stand wider than their sound
 BLOCK_WIDTH_MIN = 120.0
 BLOCK_WIDTH_MAX = 700.0
+_SPACE = text_width(" ", SIZE)
 UNHEARD_MAX = 16  # words; the pointer shows all
 
 Role: TypeAlias = Literal["user", "assistant"]
@@ -110,14 +112,21 @@ def _wrap_nicely(words: list[Word], width: float) -> list[list[Word]]:
 
 
 def _wrap(words: list[Word], width: float) -> list[list[Word]]:
-    """Lines of at most `width`; a word that is longer is shortened."""
+    """Lines of at most `width`, `LINES_MAX` of them; a word that is longer is shortened."""
     lines: list[list[Word]] = []
+    used = 0.0  # of the last line
     for word in words:
         shown = Word(shorten(word.text, width, SIZE), word.at_ms, word.cut)
-        if lines and _width([*lines[-1], shown]) <= width:
+        takes = text_width(shown.text, SIZE)
+        if lines and used + _SPACE + takes <= width:
             lines[-1].append(shown)
+            used += _SPACE + takes
+        elif len(lines) == LINES_MAX:
+            lines[-1][-1] = Word("…", word.at_ms, word.cut)
+            break
         else:
             lines.append([shown])
+            used = takes
     return lines
 
 
@@ -140,4 +149,4 @@ def _tip(spoken: SpokenLine) -> str:
     line = spoken.line
     who = "Caller" if line.role == "user" else line.agent or "Agent"
     cut = f"\nNever heard: {line.unheard}" if line.unheard else ""
-    return f"{clock(spoken.start_ms)}  {who}: {line.text}{cut}"
+    return f"{clock(spoken.start_ms)}  {who}: {line.text[:TIP_CHARS_MAX]}{cut[:TIP_CHARS_MAX]}"

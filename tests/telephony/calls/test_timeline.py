@@ -1,6 +1,7 @@
 """The picture of a call: all that happened is in it, in its place, and nothing stands on anything else."""
 
 import re
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from xml.etree import ElementTree as ET
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from telephony.calls.record import Approval, BargeIn, CallRecord, Handoff, Line, ToolUse
 from telephony.calls.timeline import BAR_MS, CallTimeline, draw_timeline
-from telephony.calls.timeline.layout import LEFT, RIGHT, ROW_MS, text_width
+from telephony.calls.timeline.layout import LEFT, RIGHT, ROW_MS, Shelf, shorten, text_width
 
 SVG = "{http://www.w3.org/2000/svg}"
 SIZES = {"label": 11.0, "name": 12.0, "title": 24.0, "figure": 20.0, "sub": 13.0}
@@ -315,3 +316,65 @@ def test_every_word_of_the_call_is_in_the_picture(lines):
         # "heard" stands in the legend, too.
         expected = sum((line.text + " " + line.unheard).split().count(word) for line in lines)
         assert words.count(word) == expected + 2 * (word == "heard")
+
+
+# ---- much of everything ------------------------------------------------------------------------------------------------------
+
+
+@given(st.text(max_size=60), st.floats(0, 300), st.sampled_from([8.0, 12.5]))
+def test_a_text_is_shortened_to_the_longest_beginning_that_fits(text, width, size):
+    short = shorten(text, width, size)
+    if text_width(text, size) <= width:
+        assert short == text
+        return
+    assert short.endswith("…")
+    kept = short.removesuffix("…")
+    assert text.startswith(kept)
+    assert kept == "" or text_width(short, size) <= width + 1e-6
+    longer = text[: len(kept) + 1]
+    assert longer.isspace() or longer != longer.rstrip() or text_width(longer + "…", size) > width - 1e-6
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 60), st.floats(1, 30)), max_size=40))
+def test_boxes_on_a_shelf_stand_as_near_as_can_be_and_never_on_each_other(boxes):
+    shelf = Shelf(gap=2.0)
+    placed = []
+    for left, width, height in boxes:
+        offset = shelf.place(left, left + width, height)
+        near = [(low, high) for x0, x1, low, high in placed if left < x1 + 2.0 and x0 < left + width + 2.0]
+        free = [at for at in (0.0, *sorted(high for _, high in near))
+                if all(at + height <= low or at >= high for low, high in near)]  # fmt: skip
+        assert offset == free[0]
+        placed.append((left, left + width, offset, offset + height))
+    assert shelf.height == max((high for *_, high in placed), default=0.0)
+
+
+WORDS = "lorem ipsum dolor sit amet "
+
+
+def line(text, start_ms, end_ms):
+    return said("assistant", text, start_ms, end_ms)
+
+
+def tool_with(arguments):
+    return ToolUse(call_id="c", name="find", arguments=arguments, start_ms=0, end_ms=60_000)
+
+
+@pytest.mark.parametrize(
+    ("lines", "tools"),
+    [
+        ([line(WORDS * 10_000, 0, 2_000)], []),
+        ([line(WORDS * 5_000, 0, 600_000)], []),
+        ([line("x" * 1_000_000, 0, 2_000)], []),
+        ([line(WORDS * 4, n * 1_800, n * 1_800 + 1_500) for n in range(500)], []),
+        ([line(WORDS, 0, 4_000) for _ in range(300)], []),
+        ([line("hi", 0, 100)], [tool_with({"x": "y" * 1_000_000})]),
+        ([line("hi", 0, 100)], [tool_with({"x": "y" * 4_000}) for _ in range(300)]),
+    ],
+    ids=["words at once", "words for long", "a word", "lines", "lines at once", "an argument", "tools"],
+)  # fmt: skip
+def test_much_of_anything_is_drawn_quickly_and_in_a_picture_of_some_size(lines, tools):
+    began = time.process_time()
+    picture = draw(transcript=tuple(lines), tools=tuple(tools), duration_ms=60_000)
+    assert time.process_time() - began < 3.0, "it is a matter of tenths of a second"
+    assert len(picture) < 2_000_000
