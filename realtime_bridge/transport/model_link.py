@@ -27,7 +27,7 @@ class LinkLimits:
     """A model that was lost is tried again at once, then after pauses that double."""
 
     pause_s_first: float = 0.2
-    pause_s_max: float = 5.0
+    pause_s_max: float = 2.0  # a caller waits
     give_up_s: float = 30.0  # of trouble
     steady_s: float = 10.0  # a connection that held for so long was the end of the trouble
     spare_ready_s_max: float = 15.0  # for a spare session to be open and confirmed

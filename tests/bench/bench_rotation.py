@@ -14,6 +14,7 @@ import asyncio
 import json
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from openai import AsyncOpenAI
 from progress import progress
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # for `support`, when run as a program
-from support.long_call import GREETING, SCRIPT, TWO_MINUTES, Answerer, extra_silence_ms, silences_ms
+from support.long_call import GREETING, SCRIPT, TWO_MINUTES, Answerer, extra_silence_ms, ours_ms, silences_ms
 from support.model_process import ModelProcess
 from support.phone_server import serving
 
@@ -62,10 +63,12 @@ async def call(
         await model.start()
         away_s.append(clock() - at)
 
-    answerer = Answerer(open_model, strike=strike if kills else None)
+    # Whoever is left alone for a while waits a little longer before they ask whether anybody is there.
+    talk = replace(TWO_MINUTES, result_quiet_ms=12_000.0) if kills else TWO_MINUTES
+    answerer = Answerer(open_model, talk, strike=strike if kills else None)
     async with openai, serving(answer=answerer.answer) as (server, _):
         stream = await fetch_stream(server.url + "/twilio/voice")
-        result = await place_call(stream, TWO_MINUTES.steps(speech.__getitem__))
+        result = await place_call(stream, talk.steps(speech.__getitem__))
         await answerer.done()
     return result, answerer, away_s
 
@@ -93,6 +96,7 @@ async def measure(run: str, options: argparse.Namespace, speech: dict[str, bytes
         "killed_at_s": [round(at, 1) for at in answerer.struck],
         "model_away_s": [round(s, 1) for s in away_s],
         "answer_delay_ms": [round(ms) for ms in result.answer_delays_ms()],
+        "of_it_not_the_models_ms": [round(ms) for ms in ours_ms(result, answerer)],
         "longest_silence_ms": [round(max(each, default=0)) for each in silences_ms(result)],
     }  # fmt: skip
 
@@ -118,7 +122,8 @@ def main() -> None:
             figures["same_words"] = answerer.said == undisturbed[1].said
             if not figures["same_words"]:
                 figures["words"] = answerer.said
-        print(json.dumps({run: figures}))
+        sys.stdout.write(json.dumps({run: figures}) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -21,11 +21,13 @@ from realtime_bridge.session.events import (
 )
 from realtime_bridge.session.items import HistoryItem
 from realtime_bridge.transport.model_socket import OpenModel
+from telephony.bridge_commands import ToModel
+from telephony.playout import BYTES_PER_S
 from telephony.stream import PhoneLine
 from telephony.testing.result import CallResult
 from telephony.testing.script import HangUp, Say, Step, WaitForAgent
 from telephony.transport import TwilioTransport
-from telephony.twilio.messages import Start
+from telephony.twilio.messages import Media, Start
 
 GREETING = "Good morning, this is the garden shop. How can I help you?"
 SCRIPT = f"""
@@ -55,9 +57,7 @@ rules:
     say: Goodbye, and thank you for calling the garden shop.
 """
 QUESTIONS = ("Tell me about roses.", "Tell me about lavender.", "Tell me about tulips.", "When are you open?")
-WORK_S = 18.0  # how long the tool takes, and the colleague
 STRIKES_AFTER_S = 1.0  # of a reply
-RESULT_QUIET_MS = 7000.0  # so long must the agent be silent to have said what the tool brought
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class Talk:
 
     lines: tuple[str, ...]
     waits_after: frozenset[int]
-    work_s: float = WORK_S
-    result_quiet_ms: float = RESULT_QUIET_MS
+    work_s: float = 18.0  # how long the tool takes, and the colleague
+    result_quiet_ms: float = 7000.0  # so long must the agent be silent to have said what they brought
 
     def steps(self, speech_of: Callable[[str], bytes]) -> list[Step]:
         steps: list[Step] = [WaitForAgent()]
@@ -87,6 +87,42 @@ TWO_MINUTES = Talk(
     ),
     waits_after=frozenset({6, 9}),
 )
+A_WHILE = Talk(  # with a kill in it
+    lines=("Where is my order?", "Tell me about roses.", "Thank you and goodbye."),
+    waits_after=frozenset({1}),
+    work_s=3.0,
+    result_quiet_ms=3500.0,
+)
+
+
+class Moments:
+    """A `CallTap`: when the caller's audio came and went on to the model, and when the model's came."""
+
+    def __init__(self) -> None:
+        self.came: list[tuple[float, float]] = []  # (seconds of the phone's clock, ours)
+        self.went: list[float] = []
+        self.answered: list[float] = []
+
+    def phone_message(self, message: Any, frame: bytes, now: float) -> None:
+        if isinstance(message, Media):
+            self.came.append((message.timestamp_ms / 1000 + len(message.mulaw) / BYTES_PER_S, now))
+
+    def model_frame(self, frame: bytes, now: float) -> None:
+        if b'"response.output_audio.delta"' in frame[:200]:
+            self.answered.append(now)
+
+    def command(self, command: Any, now: float) -> None:
+        if isinstance(command, ToModel) and b'"input_audio_buffer.append"' in command.frame[:100]:
+            self.went.append(now)
+
+    def program_input(self, event: Any, now: float) -> None: ...
+    def played(self, spans: Any, round_trip_ms: float) -> None: ...
+
+    def model_took_ms(self, said_end: float) -> float:
+        """From the moment the model had been given all of this utterance to its first audio."""
+        given = next(at for until, at in self.came if until >= said_end)
+        given = next(at for at in self.went if at >= given)
+        return (next((at for at in self.answered if at > given), inf) - given) * 1000
 
 
 @dataclass
@@ -104,12 +140,13 @@ class Answerer:
     errors: list[str] = field(default_factory=list)
     pending: list[tuple[float, float]] = field(default_factory=list)  # when a tool or an approval was waited for
     history: tuple[HistoryItem, ...] = ()
+    moments: Moments = field(default_factory=Moments)
 
     def answer(self, start: Start, line: PhoneLine) -> TwilioTransport:
         self._loop = asyncio.get_running_loop()
         self.began = self._loop.time()
         self._speaks = asyncio.Event()
-        transport = TwilioTransport(start, line, open_model=self.open_model)
+        transport = TwilioTransport(start, line, open_model=self.open_model, tap=self.moments)
         self._call = self._loop.create_task(self._serve(transport))
         return transport
 
@@ -212,3 +249,10 @@ def extra_silence_ms(result: CallResult, undisturbed: CallResult) -> list[float]
         else max(ours, default=inf) - max(theirs, default=0.0)
         for ours, theirs in zip(silences_ms(result), silences_ms(undisturbed), strict=True)
     ]
+
+
+def ours_ms(result: CallResult, answerer: Answerer) -> list[float]:
+    """Of each answer's delay, as heard on the phone, what was not the model's own."""
+    delays = result.answer_delays_ms()
+    took = [answerer.moments.model_took_ms(said.end) for said in result.said]
+    return [delay - model for delay, model in zip(delays, took, strict=True)]

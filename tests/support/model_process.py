@@ -34,7 +34,7 @@ class ModelProcess:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._port}/v1"
 
-    async def __aenter__(self) -> ModelProcess:
+    async def __aenter__(self):
         await self.start()
         return self
 

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 
 import pytest
-from support.long_call import GREETING, SCRIPT, TWO_MINUTES, Answerer, extra_silence_ms
+from support.long_call import GREETING, SCRIPT, TWO_MINUTES, Answerer, extra_silence_ms, ours_ms
 from support.scripted_model import LoudnessVad, ScriptedRecognizer, ToneVoice, tone
 
 from realtime_bridge.audio.g711 import pcm16_to_mulaw
@@ -80,6 +80,7 @@ def test_the_caller_notices_nothing_of_model_sessions_that_live_for_twenty_secon
     assert len(answerer.spanned) == 2
 
     assert max(extra_silence_ms(result, undisturbed.result)) <= 300
+    assert max(ours_ms(result, answerer)) <= 300
     assert result.clears == ()
     assert answerer.said == undisturbed.answerer.said
     assert [words for _, words in answerer.said].count(GREETING) == 1
