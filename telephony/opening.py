@@ -36,7 +36,7 @@ from telephony.calls.transfers import Transfers
 from telephony.demo.agent import SCRIPT, front_desk
 from telephony.offline import OFFLINE_KEY, offline_model
 from telephony.outbound.dialler import Dialler
-from telephony.settings import Settings
+from telephony.settings import Settings, database_url
 from telephony.shared_tokens import SharedTokens
 from telephony.store import RecordKeeper, Store
 from telephony.transport import TwilioTransport
@@ -127,14 +127,6 @@ async def open_office(agent: Agent | None, settings: Settings) -> AsyncIterator[
 def is_shared(settings: Settings) -> bool:
     """Whether other processes serve the same calls: more workers here, or servers that share a database."""
     return settings.workers > 1 or (settings.database_url or "").startswith("postgresql")
-
-
-def database_url(settings: Settings) -> str:
-    """DATABASE_URL, or a file in DATA_DIR, which is made."""
-    if settings.database_url is not None:
-        return settings.database_url
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return f"sqlite:///{settings.data_dir / 'realtime-bridge.db'}"
 
 
 def node_name() -> str:

@@ -246,6 +246,14 @@ def load_settings(**overrides: Any) -> Settings:
         raise SettingsError("\n".join(dict.fromkeys(lines))) from None  # the cause would repeat it, less clearly
 
 
+def database_url(settings: Settings) -> str:
+    """DATABASE_URL, or a file in DATA_DIR, which is made."""
+    if settings.database_url is not None:
+        return settings.database_url
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return f"sqlite:///{settings.data_dir / 'realtime-bridge.db'}"
+
+
 def check_signing(settings: Settings) -> None:
     """Whether requests can be checked, if they are to be. Raises SettingsError."""
     if settings.twilio_auth_token is not None and settings.public_url is None:
