@@ -2,7 +2,7 @@
 
     POST /twilio/transfer/{id}          twiml = transfers.answer(id, form)      (the person has picked up, or pressed a key)
     POST /twilio/transfer/{id}/status   transfers.status(id, form)              (how the call to the person goes)
-    POST /twilio/transfer/{id}/after    end = transfers.after_dial(form)        (a cold transfer's <Dial> is over)
+    POST /twilio/transfer/{id}/after    end = dial_end(form["DialCallStatus"])   (a cold transfer's <Dial> is over)
 
 An id begins with the SID of the caller's call: `call_of(id)`, so that a webhook that arrives at another process can be
 given to the one that has the call (`answer` returns None for a transfer that is not here).
@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 from telephony.calls.control_settings import TransferSettings
-from telephony.calls.transfer_twiml import DialEnd, dial_end, person_declined
+from telephony.calls.transfer_twiml import person_declined
 
 TRANSFER_PATH: Final = "/twilio/transfer"
 KEPT_MAX: Final = 10_000
@@ -66,10 +66,6 @@ class Transfers:
         if transfer is not None:
             transfer.leg_status(form.get("CallStatus", ""))
         return transfer is not None
-
-    def after_dial(self, form: Mapping[str, str]) -> DialEnd:
-        """A cold transfer is over. Where nobody answered, the caller comes back to the agent, who begins with `opening`."""
-        return dial_end(form.get("DialCallStatus", ""))
 
     def __len__(self) -> int:
         return len(self._pending)

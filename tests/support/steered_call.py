@@ -13,7 +13,7 @@ import numpy as np
 from support.scripted_model import LoudnessVad, ScriptedRecognizer, ToneVoice, tone
 
 from realtime_bridge import Agent
-from realtime_bridge.audio.g711 import mulaw_to_pcm16, pcm16_to_mulaw
+from realtime_bridge.audio.g711 import pcm16_to_mulaw
 from realtime_bridge.localmodel.brains.instructions import sentence_ordered
 from realtime_bridge.localmodel.parts import Say as SayThis
 from realtime_bridge.tape import InlineDisk
@@ -66,7 +66,7 @@ class TwilioAtHand:
         self._note("place", call)
         await self._answer("place")
         self._legs += 1
-        return f"CA{self._legs:032d}"
+        return f"CA9{self._legs:031d}"
 
     async def update_call(self, call_sid, *, twiml=None, status=None):
         self._note(status or "twiml", twiml or call_sid)
@@ -186,5 +186,7 @@ def heard_hz(result: CallResult, start: float, end: float) -> set[int]:
     return set(peaks)
 
 
-def loudness(mulaw: bytes) -> float:
-    return float(np.abs(np.frombuffer(mulaw_to_pcm16(mulaw), np.int16)).max()) if mulaw else 0.0
+def loudest(result: CallResult, start: float, end: float) -> int:
+    """The loudest sample that the caller heard between these seconds."""
+    heard = np.frombuffer(result.stereo, np.int16)[1::2][round(start * 8000) : round(end * 8000)]
+    return int(np.abs(heard.astype(int)).max(initial=0))

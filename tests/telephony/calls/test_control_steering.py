@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support.steered_call import PATIENT, SPEECH, WORD_S, SteeredCall, heard_hz
+from support.steered_call import PATIENT, SPEECH, WORD_S, SteeredCall, heard_hz, loudest
 
 from realtime_bridge.localmodel.parts import CallTool
 from realtime_bridge.localmodel.parts import Say as SayThis
@@ -16,11 +16,6 @@ from telephony.tools import collect_digits, hold_caller, press_keys, resume_call
 HELLO = [SayThis("Hello, this is the desk.")]
 LONG = [SayThis("word " * 24)]  # 6 s
 OFF = SilenceSettings(after_s=None)
-
-
-def loudest(result, start, end):
-    """The loudest sample that the caller heard between these seconds."""
-    return np.abs(np.frombuffer(result.stereo, np.int16)[1::2][round(start * 8000) : round(end * 8000)]).max()
 
 
 # ---- keys out --------------------------------------------------------------------------------------------------------
