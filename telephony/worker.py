@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from telephony.life import Signals
 from telephony.server import PhoneServer
-from telephony.worker_link import REPORT_SECONDS, WorkerEnd, WorkerReport, WorkerState
+from telephony.worker_link import REPORT_SECONDS, WorkerEnd, WorkerState
 
 log = logging.getLogger(__name__)
 
@@ -55,17 +55,13 @@ async def joined(server: PhoneServer, descriptor: int, signals: Signals) -> Asyn
 
 
 async def _report(server: PhoneServer, link: WorkerEnd) -> None:
-    while True:
-        link.report(_busy(server))
-        await asyncio.sleep(REPORT_SECONDS)
-
-
-def _busy(server: PhoneServer) -> WorkerReport:
     media = server.media
-    state = WorkerState.READY if media.has_room else WorkerState.FULL
-    if media.draining:
-        state = WorkerState.DRAINING
-    return WorkerReport(state, media.calls, server.http_connections)
+    while True:
+        state = WorkerState.READY if media.has_room else WorkerState.FULL
+        if media.draining:
+            state = WorkerState.DRAINING
+        link.report(state, calls=media.calls, connections=server.http_connections)
+        await asyncio.sleep(REPORT_SECONDS)
 
 
 async def _retire(server: PhoneServer, signals: Signals) -> None:

@@ -22,7 +22,7 @@ MULTIPROC_DIR: Final = "PROMETHEUS_MULTIPROC_DIR"  # `prometheus_client`'s own n
 REPORT_SECONDS: Final = 0.2
 _CONNECTION: Final = b"c"
 _RETIRE: Final = b"r"
-_REPORT: Final = struct.Struct("<BII")
+_REPORT: Final = struct.Struct("<BIII")
 
 
 class WorkerState(IntEnum):
@@ -39,9 +39,7 @@ class WorkerReport:
     state: WorkerState
     calls: int
     connections: int  # that are no calls
-
-    def encoded(self) -> bytes:
-        return _REPORT.pack(self.state, self.calls, self.connections)
+    taken: int  # connections that it was given, ever
 
 
 class SupervisorEnd:
@@ -85,9 +83,9 @@ class SupervisorEnd:
             return
         self._received += data
         while len(self._received) >= _REPORT.size:
-            state, calls, connections = _REPORT.unpack_from(self._received)
+            state, calls, connections, taken = _REPORT.unpack_from(self._received)
             del self._received[: _REPORT.size]
-            self._on_report(WorkerReport(WorkerState(state), calls, connections))
+            self._on_report(WorkerReport(WorkerState(state), calls, connections, taken))
 
 
 class WorkerEnd:
@@ -106,6 +104,7 @@ class WorkerEnd:
         self._on_connection = on_connection
         self._on_retire = on_retire
         self._on_orphaned = on_orphaned
+        self._taken = 0
 
     def __enter__(self) -> Self:
         asyncio.get_running_loop().add_reader(self._link.fileno(), self._read)
@@ -115,11 +114,11 @@ class WorkerEnd:
         asyncio.get_running_loop().remove_reader(self._link.fileno())
         self._link.close()
 
-    def report(self, report: WorkerReport) -> None:
+    def report(self, state: WorkerState, *, calls: int, connections: int) -> None:
         with contextlib.suppress(
             OSError
-        ):  # the supervisor is dead, which is told elsewhere; or behind, and gets the next
-            self._link.send(report.encoded())
+        ):  # the supervisor is dead, and told of elsewhere; or behind, and gets the next
+            self._link.send(_REPORT.pack(state, calls, connections, self._taken))
 
     def _read(self) -> None:
         try:
@@ -128,6 +127,7 @@ class WorkerEnd:
             return
         except OSError:
             word, descriptors = b"", []
+        self._taken += len(descriptors)
         for descriptor in descriptors:
             self._on_connection(socket.socket(fileno=descriptor))
         if word == _RETIRE:

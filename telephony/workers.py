@@ -38,15 +38,15 @@ class _Worker:
     process: asyncio.subprocess.Process
     link: SupervisorEnd
     began_at: float
-    report: WorkerReport = field(default_factory=lambda: WorkerReport(WorkerState.STARTING, 0, 0))
+    report: WorkerReport = field(default_factory=lambda: WorkerReport(WorkerState.STARTING, 0, 0, 0))
     reported_at: float = 0.0
-    given: int = 0  # connections since its last report
+    given: int = 0  # connections, ever
     retiring: bool = False
     ready: asyncio.Event = field(default_factory=asyncio.Event)
 
     def load(self, now: float) -> tuple[int, bool, int]:
         """Whoever has the smallest gets the next connection."""
-        busy = self.report.calls + self.report.connections + self.given
+        busy = self.report.calls + self.report.connections + (self.given - self.report.taken)
         return self.report.state, now - self.reported_at > STALE_S, busy
 
 
@@ -147,7 +147,7 @@ class Supervisor:
         worker = self._workers.get(number)
         if worker is None:
             return
-        worker.report, worker.given, worker.reported_at = report, 0, asyncio.get_running_loop().time()
+        worker.report, worker.reported_at = report, asyncio.get_running_loop().time()
         if report.state is not WorkerState.STARTING and not worker.ready.is_set():
             worker.ready.set()
             self._changed.set()
