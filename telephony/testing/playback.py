@@ -184,7 +184,7 @@ class Playback:
         end = start + samples / BYTES_PER_S
         for span in self._spans[max(0, bisect_right(self._starts, start) - 1) : bisect_right(self._starts, end)]:
             begins = max(start, span.starts_at)
-            first = span.wire_start + int((begins - span.starts_at) * self._bytes_per_s + _ROUNDING)
+            first = span.wire_start + round((begins - span.starts_at) * self._bytes_per_s)
             place = round((begins - start) * BYTES_PER_S)
             piece = self.wire[first : min(span.wire_end, first + samples - place)]
             sound[place : place + len(piece)] = piece

@@ -54,7 +54,7 @@ class RecordingWish:
     dual: bool = False
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class SimulatedCall:
     """One leg. Times are of `time.monotonic`; `created`, `started` and `ended` are the wall clock's, as REST tells them."""
 
@@ -88,6 +88,7 @@ class SimulatedCall:
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
     started: datetime | None = None
     ended: datetime | None = None
+    failure: Exception | None = None  # what the person's script raised; `until` raises it again
     _sequence: int = 0
     _program: asyncio.Task[None] | None = None
     _timer: asyncio.TimerHandle | None = None
@@ -100,6 +101,9 @@ class SimulatedCall:
         self.exchange.calls[self.sid] = self
         if self.parent is not None:
             self.parent.children.append(self)
+
+    def __repr__(self) -> str:
+        return f"<{self.direction} call {self.sid} from {self.from_} to {self.to}: {self.status}>"
 
     # ---- for tests -----------------------------------------------------------------------------------------------------
 
@@ -151,6 +155,8 @@ class SimulatedCall:
         try:
             async with asyncio.timeout(timeout_s):
                 while not condition():
+                    if self.failure is not None:
+                        raise self.failure
                     waiting = loop.create_future()
                     self._waiting.append(waiting)
                     await waiting
@@ -296,7 +302,12 @@ class SimulatedCall:
     def _tick(self) -> None:
         line = self.live_line
         now = time.monotonic()
-        line.advance(now)
+        try:
+            line.advance(now)
+        except Exception as e:
+            self.failure = e
+            self.finish("completed")
+            raise
         if not self.is_over:
             delay_s = max(line.next_frame_at - now, 0) + _EARLY_S
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._tick)
@@ -329,11 +340,9 @@ class SimulatedCall:
 
         Whoever waits for the answer may be cancelled, by a hang-up, say; the request goes on, as Twilio's do.
         """
-        request = self.exchange.webhooks.request(kind, url, method, form, self.webhooks)
-        try:
-            return await asyncio.shield(self.exchange.spawn(request))
-        finally:
-            self.news()
+        request = self.exchange.spawn(self.exchange.webhooks.request(kind, url, method, form, self.webhooks))
+        request.add_done_callback(lambda _: self.news())
+        return await asyncio.shield(request)
 
     def tell(self, kind: str, url: str, method: str, form: dict[str, str], delay_s: float = 0.0) -> None:
         """Send a webhook whose answer means nothing; a failure is an alert."""

@@ -98,10 +98,10 @@ class Announcer:
 
 
 class Feed:
-    """What one line says, as another hears it."""
+    """What one line says, as another hears it: 20 ms later, so that a frame may be late."""
 
     def __init__(self) -> None:
-        self._frames: deque[bytes] = deque(maxlen=FEED_FRAMES_MAX)
+        self._frames: deque[bytes] = deque([SILENT_FRAME], maxlen=FEED_FRAMES_MAX)
 
     def push(self, frame: bytes, _start: float) -> None:
         self._frames.append(frame)

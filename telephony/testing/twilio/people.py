@@ -33,14 +33,14 @@ class HearText:
     timeout_s: float = 20.0
 
 
-ScriptStep: TypeAlias = Step | HearText | str  # a text is said aloud
+ScriptStep: TypeAlias = Step | HearText | str | bytes  # a text is said aloud, mu-law as it is
 
 
 @dataclass(frozen=True, slots=True)
 class Human:
     """Follows a script and hangs up at its end; without steps, stays and says nothing.
 
-    `steps` as in `telephony.testing.script`; a plain text is said, `HearText` waits for Twilio's voice. `spelt("42#")`
+    `steps` as in `telephony.testing.script`; a plain text is said, mu-law `bytes` are sounded, `HearText` waits for Twilio's voice. `spelt("42#")`
     gives the steps that press keys.
     """
 
@@ -191,6 +191,8 @@ def _steps(steps: Sequence[ScriptStep], line: Line, voice: Voice) -> Iterator[St
     for step in steps:
         if isinstance(step, str):
             yield Say(voice(step), step)
+        elif isinstance(step, bytes):
+            yield Say(step)
         elif isinstance(step, HearText):
             yield Until(_hears(line, step.text), f"heard {step.text!r}", step.timeout_s)
         else:

@@ -199,4 +199,6 @@ def _target(url: str, method: str, form: dict[str, str]) -> tuple[str, bytes | N
     encoded = urlencode(form)
     if method == "POST":
         return url, encoded.encode()
+    if not form:
+        return url, None
     return f"{url}{'&' if '?' in url else '?'}{encoded}", None
