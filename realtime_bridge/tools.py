@@ -244,6 +244,8 @@ def parse_object(arguments_json: str) -> dict[str, Any]:
         value = json.loads(arguments_json or "{}")
     except ValueError as e:
         raise ArgumentsError(f"The arguments are not valid JSON: {e}") from e
+    except RecursionError as e:
+        raise ArgumentsError("The arguments are nested too deeply.") from e
     if not isinstance(value, dict):
         raise ArgumentsError("The arguments must be one JSON object.")
     return value

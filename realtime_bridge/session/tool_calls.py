@@ -155,8 +155,9 @@ class ToolCalls:
 
 
 def _canonical(arguments: str) -> bytes:
-    """A fingerprint of the arguments: their JSON in one spelling, or the text itself where it is not JSON."""
+    """A fingerprint of the arguments: their JSON in one spelling, or the text itself where it is not JSON or too
+    deep."""
     try:
         return msgspec.json.encode(msgspec.json.decode(arguments or "{}"), order="deterministic")
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return arguments.encode()

@@ -112,6 +112,12 @@ def test_no_arguments_at_all_are_an_empty_object():
     assert parse_object("") == {}
 
 
+@pytest.mark.parametrize("arguments", ["{", "[]", '{"a":' + "[" * 100_000, '{"a":' * 500_000 + "1" + "}" * 500_000])
+def test_arguments_that_are_no_object_that_can_be_read_are_refused(arguments):
+    with pytest.raises(ArgumentsError):
+        parse_object(arguments)
+
+
 def test_the_decorated_function_can_still_be_called():
     @tool
     def double(x: int) -> int:

@@ -31,6 +31,14 @@ def test_a_call_is_known_by_its_id_and_its_exact_arguments(second, verdict):
     assert known.admit(second) == verdict
 
 
+@pytest.mark.parametrize("arguments", ["[" * 100_000, "[" * 900 + "]" * 900, "[" * 100_000 + "]" * 100_000])
+def test_arguments_that_nobody_can_read_are_known_again_as_well(arguments):
+    known = calls()
+    assert known.admit(call(arguments=arguments)) == "new"
+    assert known.admit(call(arguments=arguments)) == "repeated"
+    assert known.admit(call(arguments=f"[1,{arguments}]")) == "reused"
+
+
 def test_a_call_is_known_again_after_it_was_answered():
     known = calls()
     known.admit(one := call())
