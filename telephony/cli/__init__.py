@@ -22,6 +22,10 @@ COMMANDS: Final = {
     "demo": "A recorded caller talks to the demo agent, offline.",
     "serve": "Answer phone calls.",
     "local-model": "Serve the offline model alone.",
+    "calls": "Calls, live and past: transcript, events, recording.",
+    "approvals": "Decide tool calls that wait for a person's word.",
+    "token": "Bearer tokens for the API.",
+    "operator": "People who decide and log in.",
     "settings": "Print every setting and what it does.",
 }
 
@@ -58,6 +62,19 @@ app = typer.Typer(
 @app.callback(epilog="Example: realtime-bridge serve --agent my_company.front_desk:agent --port 8080")
 def realtime_bridge() -> None:
     """AI agents on the phone: Twilio calls joined to a realtime speech model."""
+
+
+def group(summary: str, example: str) -> typer.Typer:
+    """A command of several commands, such as `token create`; `example` is one of them in use."""
+    return typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=_MARKUP,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help=summary,
+        epilog=f"Example: realtime-bridge {example}",
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:
