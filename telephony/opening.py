@@ -30,7 +30,7 @@ from telephony.calls.approvals import ApprovalDesk
 from telephony.calls.book import CallBook
 from telephony.calls.commands import CallCommands
 from telephony.calls.control import CallControl
-from telephony.calls.control_settings import ControlSettings, LengthSettings, MachineSettings
+from telephony.calls.control_settings import ControlSettings, LengthSettings, MachineSettings, SilenceSettings
 from telephony.calls.measures import CallMeasures
 from telephony.calls.transfers import Transfers
 from telephony.demo.agent import SCRIPT, front_desk
@@ -162,5 +162,6 @@ def _steering(settings: Settings, details: CallDetails) -> ControlSettings:
     return ControlSettings(
         public_url=settings.public_url or "",
         length=LengthSettings(seconds_max=min(float(settings.call_seconds_max), 4 * 3600.0)),
+        silence=SilenceSettings(after_s=settings.silence_seconds),
         machine=MachineSettings(on_machine=details.on_machine, message=details.machine_message),
     )

@@ -187,6 +187,12 @@ class Settings(BaseSettings):
     )
     overflow_queue: str | None = Field(None, description="Twilio queue that such callers then wait in, if any.")
     call_seconds_max: int = Field(3600, ge=1, description="The longest a call may last, in seconds.")
+    silence_seconds: float | None = Field(
+        10,
+        ge=1,
+        le=600,
+        description="After so many seconds without a word callers are asked whether they are there, twice; then told goodbye.",
+    )
     ring_seconds: int = Field(
         30, ge=5, le=600, description="How long the phone of somebody we call may ring, in seconds."
     )

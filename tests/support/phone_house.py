@@ -11,10 +11,12 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
 import msgspec
+import pytest
 from support.model_process import ModelProcess
 from support.phone_server import http
-from support.serve_process import ServeProcess, free_port, serve
+from support.server_process import ServeProcess, free_port, serve
 from support.twilio_application import TOKEN, Twilio
 
 from telephony.store import Store
@@ -55,6 +57,10 @@ class House:
     url: str
     data_dir: Path
     database_url: str
+    client: aiohttp.ClientSession
+
+    def __post_init__(self):
+        self._minting, self._token = asyncio.Lock(), None
 
     async def ring(self, *steps, from_=CALLER, to=NUMBER, **more):
         return await self.twilio.ring(from_, to, steps=steps, **more)
@@ -73,6 +79,34 @@ class House:
             while (row := await store.calls.get(call_sid)) is None or not until(row):
                 await asyncio.sleep(0.05)
             return row
+
+    async def api(self, method, path, body=None, headers=None):
+        """(status, decoded body) of a request with every right."""
+        async with self._minting:
+            if self._token is None:
+                async with self.store() as store:
+                    _, self._token = await store.access.create_token("tests", ("admin",), None)
+        request = self.client.request(
+            method, f"/api/v1{path}", json=body, headers={"Authorization": f"Bearer {self._token}", **(headers or {})}
+        )
+        async with request as answer:
+            return answer.status, await answer.json(content_type=None) if answer.status != 204 else None
+
+    async def until_api(self, method, path, wanted, seconds=15):
+        """The body's part that is wanted, as soon as it is there."""
+        body = None
+        try:
+            async with asyncio.timeout(seconds):
+                while not (found := wanted((body := await self.api(method, path))[1])):
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            raise AssertionError(f"{path} is {body}") from None
+        return found
+
+    def refunds(self):
+        """The orders that the tool has paid back, each time it ran."""
+        book = self.data_dir.parent / "refunds.txt"
+        return book.read_text().split() if book.exists() else []
 
     @contextlib.asynccontextmanager
     async def store(self):
@@ -101,7 +135,57 @@ async def phone_house(directory, *, script, hears=(), agent=AGENT, arguments=(),
         }  # fmt: skip
         async with serve(directory, *arguments, port=port, **environment) as server:
             twilio.number(NUMBER, voice_url=f"{url}/twilio/voice", status_callback=f"{url}/twilio/status")
-            yield House(twilio, model, server, url, directory / "data", database_url)
+            async with aiohttp.ClientSession(url, timeout=aiohttp.ClientTimeout(20)) as client:
+                yield House(twilio, model, server, url, directory / "data", database_url, client)
 
 
-__all__ = ["CALLER", "NUMBER", "House", "http", "phone_house"]
+class Scenarios:
+    """Calls that go on in one house at the same time; each is judged by a test of its own.
+
+        scenarios = Scenarios(script=SCRIPT)
+
+        @scenarios.add
+        async def a_caller_is_greeted(house): ...
+
+        test_in_the_house = scenarios.tests()
+
+    One house for all, since to start it takes longer than to talk.
+    """
+
+    def __init__(self, *, seconds_max=50.0, **options):
+        self._options = options
+        self._seconds_max = seconds_max
+        self._scenarios = {}
+        self._outcomes = None
+
+    def add(self, scenario):
+        self._scenarios[scenario.__name__] = scenario
+        return scenario
+
+    def tests(self):
+        @pytest.mark.parametrize("scenario", self._scenarios)
+        def test(scenario, tmp_path_factory):
+            if self._outcomes is None:
+                self._outcomes = asyncio.run(self._run(tmp_path_factory.mktemp("house")))
+            outcome = self._outcomes[scenario]
+            if outcome is not None:
+                raise outcome
+
+        return test
+
+    async def _run(self, directory):
+        async with phone_house(directory, **self._options) as house:
+            outcomes = await asyncio.gather(
+                *(self._in_time(scenario(house)) for scenario in self._scenarios.values()), return_exceptions=True
+            )
+            for outcome in outcomes:
+                if outcome is not None:
+                    outcome.add_note(f"---- the server's log\n{house.server.log[-8000:]}")
+        return dict(zip(self._scenarios, outcomes, strict=True))
+
+    async def _in_time(self, scenario):
+        async with asyncio.timeout(self._seconds_max):
+            await scenario
+
+
+__all__ = ["CALLER", "NUMBER", "House", "Scenarios", "http", "phone_house"]
