@@ -1,10 +1,11 @@
-"""`realtime-bridge serve` as users start it: a process of its own, with settings from its environment."""
+"""`realtime-bridge serve` on a port, and with settings, that a test chooses: what it talks to is the test's affair."""
 
 import asyncio
 import contextlib
 import os
 import re
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -87,8 +88,6 @@ async def serve(directory: Path, *arguments: str, port: int = 0, **settings: str
 
 def free_port() -> int:
     """A port that was free a moment ago, for servers that must know theirs before they start."""
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

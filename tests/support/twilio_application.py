@@ -27,17 +27,6 @@ TOKEN = "an auth token"
 WAIT_S = 5.0
 
 
-def all_at_once(*cases):
-    """Run async cases that mostly wait; the first that fails, fails."""
-
-    async def run():
-        async with asyncio.TaskGroup() as group:
-            for case in cases:
-                group.create_task(case)
-
-    asyncio.run(run())
-
-
 class Twilio(TwilioSimulator):
     """A simulator with a client of Twilio's own, whose calls run in threads."""
 

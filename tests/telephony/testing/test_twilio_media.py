@@ -5,6 +5,7 @@ import contextlib
 import time
 
 import pytest
+from support.together import Together
 from support.twilio_application import TOKEN, Application, MediaApplication, Twilio
 from twilio.request_validator import RequestValidator
 
@@ -27,221 +28,196 @@ async def streaming(*, steps=(STAY,), then="<Say>The stream is over.</Say>", con
         yield twilio, application, media, call
 
 
-def test_a_stream_opens_signed_and_with_its_parameters():
-    async def main():
-        async with streaming(stream='statusCallback="/stream" name="line"') as (twilio, app, media, call):
-            theirs = await media.call()
-            signature = theirs.headers["X-Twilio-Signature"]
-            assert RequestValidator(TOKEN).validate(media.url, {}, signature)
-            assert theirs.path == "/media"  # without its query string
-            assert [message["event"] for message in theirs.messages[:2]] == ["connected", "start"]
-            start = theirs.start["start"]
-            assert (start["callSid"], start["accountSid"]) == (call.sid, twilio.account_sid)
-            assert start["customParameters"] == {"token": "t < 1"}
-            assert start["mediaFormat"] == {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1}
-            told = (await app.until("/stream")).form
-            assert (told["StreamEvent"], told["StreamSid"]) == ("stream-started", start["streamSid"])
-            assert (told["StreamName"], told["CallSid"]) == ("line", call.sid)
-            call.hang_up()
-            await theirs.until("stop")
-            assert (await app.until("/stream", 2)).form["StreamEvent"] == "stream-stopped"
-            await theirs.ended.wait()
-            assert call.stream.ending == "stopped"
-
-    asyncio.run(main())
+together = Together()
 
 
-def test_the_caller_is_heard_in_real_time_without_a_gap():
-    async def main():
-        speech = tone(440, ms=300)
-        async with streaming(steps=[Pause(100), speech, STAY]) as (_, _, media, call):
-            theirs = await media.call()
-            began = time.monotonic()
-            await theirs.until("media", 40)
-            assert time.monotonic() - began == pytest.approx(0.8, abs=0.08)
-            frames = theirs.of("media")
-            assert [int(frame["media"]["timestamp"]) for frame in frames] == [20 * n for n in range(len(frames))]
-            assert [int(frame["media"]["chunk"]) for frame in frames] == [n + 1 for n in range(len(frames))]
-            assert speech in theirs.mulaw
-            assert bytes(call.line.spoken).endswith(theirs.mulaw)
-
-    asyncio.run(main())
-
-
-def test_what_is_played_is_heard_when_it_is_played_and_its_mark_comes_back_then():
-    async def main():
-        async with streaming() as (_, _, media, call):
-            theirs = await media.call()
-            sound = tone(600, ms=400)
-            sent_at = time.monotonic()
-            await theirs.play(sound)
-            await theirs.mark("end")
-            mark = await theirs.until("mark")
-            assert time.monotonic() - sent_at == pytest.approx(0.4, abs=0.05)
-            assert mark["mark"] == {"name": "end"}
-            await call.until_silent(0.1)
-            assert sound in call.heard.mulaw
-            [span] = call.heard.audible
-            assert span.start == pytest.approx(sent_at, abs=0.04)
-
-    asyncio.run(main())
+@together
+async def test_a_stream_opens_signed_and_with_its_parameters():
+    async with streaming(stream='statusCallback="/stream" name="line"') as (twilio, app, media, call):
+        theirs = await media.call()
+        signature = theirs.headers["X-Twilio-Signature"]
+        assert RequestValidator(TOKEN).validate(media.url, {}, signature)
+        assert theirs.path == "/media"  # without its query string
+        assert [message["event"] for message in theirs.messages[:2]] == ["connected", "start"]
+        start = theirs.start["start"]
+        assert (start["callSid"], start["accountSid"]) == (call.sid, twilio.account_sid)
+        assert start["customParameters"] == {"token": "t < 1"}
+        assert start["mediaFormat"] == {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1}
+        told = (await app.until("/stream")).form
+        assert (told["StreamEvent"], told["StreamSid"]) == ("stream-started", start["streamSid"])
+        assert (told["StreamName"], told["CallSid"]) == ("line", call.sid)
+        call.hang_up()
+        await theirs.until("stop")
+        assert (await app.until("/stream", 2)).form["StreamEvent"] == "stream-stopped"
+        await theirs.ended.wait()
+        assert call.stream.ending == "stopped"
 
 
-def test_clear_silences_at_once_and_brings_back_the_marks():
-    async def main():
-        async with streaming() as (_, _, media, call):
-            theirs = await media.call()
-            await theirs.play(tone(600, ms=5000))
-            await theirs.mark("a")
-            await theirs.mark("b")
-            await call.until_heard(0.3)
-            await theirs.clear()
-            await theirs.until("mark", 2)
-            await call.until_silent(0.3)
-            [span] = call.heard.audible
-            assert span.end - span.start < 0.6
-            assert [echo.cause for echo in call.stream.echoes] == ["cleared", "cleared"]
-
-    asyncio.run(main())
+@together
+async def test_the_caller_is_heard_in_real_time_without_a_gap():
+    speech = tone(440, ms=300)
+    async with streaming(steps=[Pause(100), speech, STAY]) as (_, _, media, call):
+        theirs = await media.call()
+        began = time.monotonic()
+        await theirs.until("media", 40)
+        assert time.monotonic() - began == pytest.approx(0.8, abs=0.08)
+        frames = theirs.of("media")
+        assert [int(frame["media"]["timestamp"]) for frame in frames] == [20 * n for n in range(len(frames))]
+        assert [int(frame["media"]["chunk"]) for frame in frames] == [n + 1 for n in range(len(frames))]
+        assert speech in theirs.mulaw
+        assert bytes(call.line.spoken).endswith(theirs.mulaw)
 
 
-def test_keys_are_told():
-    async def main():
-        async with streaming(steps=[Pause(200), Press("5"), Press("#"), STAY]) as (_, _, media, _):
-            theirs = await media.call()
-            await theirs.until("dtmf", 2)
-            assert [message["dtmf"]["digit"] for message in theirs.of("dtmf")] == ["5", "#"]
-
-    asyncio.run(main())
-
-
-def test_when_the_application_closes_the_next_verb_runs():
-    async def main():
-        async with streaming() as (_, _, media, call):
-            theirs = await media.call()
-            await theirs.socket.close(1000)
-            await call.until_said("The stream is over.")
-            assert (call.stream.ending, call.stream.close_code) == ("closed", 1000)
-
-    asyncio.run(main())
+@together
+async def test_what_is_played_is_heard_when_it_is_played_and_its_mark_comes_back_then():
+    async with streaming() as (_, _, media, call):
+        theirs = await media.call()
+        sound = tone(600, ms=400)
+        sent_at = time.monotonic()
+        await theirs.play(sound)
+        await theirs.mark("end")
+        mark = await theirs.until("mark")
+        assert time.monotonic() - sent_at == pytest.approx(0.4, abs=0.05)
+        assert mark["mark"] == {"name": "end"}
+        await call.until_silent(0.1)
+        assert sound in call.heard.mulaw
+        [span] = call.heard.audible
+        assert span.start == pytest.approx(sent_at, abs=0.04)
 
 
-def test_an_action_is_asked_when_the_stream_is_over():
-    async def main():
-        async with streaming(connect='action="/after"') as (_, app, media, call):
-            app.answers["/after"] = "<Response><Say>And now?</Say></Response>"
-            theirs = await media.call()
-            await theirs.socket.close(1000)
-            await call.until_said("And now?")
-            assert app.at("/after")[0].form["CallStatus"] == "in-progress"
-
-    asyncio.run(main())
-
-
-def test_new_twiml_ends_the_stream():
-    async def main():
-        async with streaming() as (twilio, _, media, call):
-            theirs = await media.call()
-            await twilio.do(
-                lambda c: c.calls(call.sid).update(twiml="<Response><Say>Please hold.</Say><Pause/></Response>")
-            )
-            await theirs.until("stop")
-            await call.until_said("Please hold.")
-            assert "The stream is over." not in [said.text for said in call.heard.said]
-
-    asyncio.run(main())
+@together
+async def test_clear_silences_at_once_and_brings_back_the_marks():
+    async with streaming() as (_, _, media, call):
+        theirs = await media.call()
+        await theirs.play(tone(600, ms=5000))
+        await theirs.mark("a")
+        await theirs.mark("b")
+        await call.until_heard(0.3)
+        await theirs.clear()
+        await theirs.until("mark", 2)
+        await call.until_silent(0.3)
+        [span] = call.heard.audible
+        assert span.end - span.start < 0.6
+        assert [echo.cause for echo in call.stream.echoes] == ["cleared", "cleared"]
 
 
-def test_a_stream_that_is_refused_is_an_alert_and_the_call_goes_on():
-    async def main():
-        async with streaming(stream='statusCallback="/stream"', steps=[HearText("is over"), STAY]) as (
-            _,
-            app,
-            media,
-            call,
-        ):
-            media.refuse = True
-            await call.until_said("The stream is over.")
-            assert [alert.code for alert in call.alerts] == [31920]
-            assert (await app.until("/stream")).form["StreamEvent"] == "stream-error"
-
-    asyncio.run(main())
+@together
+async def test_keys_are_told():
+    async with streaming(steps=[Pause(200), Press("5"), Press("#"), STAY]) as (_, _, media, _):
+        theirs = await media.call()
+        await theirs.until("dtmf", 2)
+        assert [message["dtmf"]["digit"] for message in theirs.of("dtmf")] == ["5", "#"]
 
 
-def test_what_twilio_does_not_understand_is_an_alert():
-    async def main():
-        async with streaming() as (_, _, media, call):
-            theirs = await media.call()
-            await theirs.socket.send(b"\x00\x01")
-            await theirs.socket.send("{}")
-            await theirs.socket.send('{"event":"clear","streamSid":"MZother"}')
-            await call.until(lambda: len(call.alerts) == 3)
-            assert [alert.code for alert in call.alerts] == [31950, 31951, 31951]
-
-    asyncio.run(main())
+@together
+async def test_when_the_application_closes_the_next_verb_runs():
+    async with streaming() as (_, _, media, call):
+        theirs = await media.call()
+        await theirs.socket.close(1000)
+        await call.until_said("The stream is over.")
+        assert (call.stream.ending, call.stream.close_code) == ("closed", 1000)
 
 
-def test_a_socket_that_drops_leaves_the_application_without_a_stop():
-    async def main():
-        async with streaming() as (_, _, media, call):
-            theirs = await media.call()
-            await theirs.until("media")
-            call.stream.drop()
-            await theirs.ended.wait()
-            assert theirs.of("stop") == []
-            await call.until_said("The stream is over.")
-            assert (call.stream.ending, [alert.code for alert in call.alerts]) == ("broken", [31921])
-
-    asyncio.run(main())
+@together
+async def test_an_action_is_asked_when_the_stream_is_over():
+    async with streaming(connect='action="/after"') as (_, app, media, call):
+        app.answers["/after"] = "<Response><Say>And now?</Say></Response>"
+        theirs = await media.call()
+        await theirs.socket.close(1000)
+        await call.until_said("And now?")
+        assert app.at("/after")[0].form["CallStatus"] == "in-progress"
 
 
-def test_after_a_stall_all_comes_at_once_and_nothing_is_lost():
-    async def main():
-        async with streaming() as (_, _, media, call):
-            theirs = await media.call()
-            await theirs.until("media", 5)
-            call.stream.stall(0.5)
-            sound = tone(600, ms=100)
-            await theirs.play(sound)
-            await theirs.mark("late")
-            before = len(theirs.of("media"))
-            await asyncio.sleep(0.4)
-            assert len(theirs.of("media")) - before <= 2
-            assert call.heard.audible == []
-            await theirs.until("mark")
-            frames = theirs.of("media")
-            assert [int(frame["media"]["chunk"]) for frame in frames] == [n + 1 for n in range(len(frames))]
-            assert len(frames) - before >= 20
-            await call.until_silent(0.1)
-            assert sound in call.heard.mulaw
-
-    asyncio.run(main())
+@together
+async def test_new_twiml_ends_the_stream():
+    async with streaming() as (twilio, _, media, call):
+        theirs = await media.call()
+        await twilio.do(
+            lambda c: c.calls(call.sid).update(twiml="<Response><Say>Please hold.</Say><Pause/></Response>")
+        )
+        await theirs.until("stop")
+        await call.until_said("Please hold.")
+        assert "The stream is over." not in [said.text for said in call.heard.said]
 
 
-def test_frames_are_lost_repeated_and_swapped_as_they_are_told_to_be():
-    async def main():
-        async with streaming() as (twilio, _, media, _):
-            twilio.faults.stream = StreamFaults(media_lost=0.2, media_repeated=0.2, media_swapped=0.2)
-            theirs = await media.call()
-            await theirs.until("media", 60)
-            times = [int(frame["media"]["timestamp"]) for frame in theirs.of("media")]
-            assert len(set(times)) < len(times), "none was repeated"
-            assert times != sorted(times), "none was swapped"
-            assert set(range(0, max(times), 20)) - set(times), "none was lost"
+@together
+async def test_a_stream_that_is_refused_is_an_alert_and_the_call_goes_on():
+    async with streaming(stream='statusCallback="/stream"', steps=[HearText("is over"), STAY]) as (
+        _,
+        app,
+        media,
+        call,
+    ):
+        media.refuse = True
+        await call.until_said("The stream is over.")
+        assert [alert.code for alert in call.alerts] == [31920]
+        assert (await app.until("/stream")).form["StreamEvent"] == "stream-error"
 
-    asyncio.run(main())
+
+@together
+async def test_what_twilio_does_not_understand_is_an_alert():
+    async with streaming() as (_, _, media, call):
+        theirs = await media.call()
+        await theirs.socket.send(b"\x00\x01")
+        await theirs.socket.send("{}")
+        await theirs.socket.send('{"event":"clear","streamSid":"MZother"}')
+        await call.until(lambda: len(call.alerts) == 3)
+        assert [alert.code for alert in call.alerts] == [31950, 31951, 31951]
 
 
-def test_marks_are_lost_as_they_are_told_to_be():
-    async def main():
-        async with streaming() as (twilio, _, media, call):
-            twilio.faults.stream = StreamFaults(marks_lost=1.0)
-            theirs = await media.call()
-            await theirs.mark("a")
-            await call.until(lambda: call.stream.echoes)
-            twilio.faults.clear()
-            await theirs.mark("b")
-            await theirs.until("mark")
-            assert [message["mark"]["name"] for message in theirs.of("mark")] == ["b"]
+@together
+async def test_a_socket_that_drops_leaves_the_application_without_a_stop():
+    async with streaming() as (_, _, media, call):
+        theirs = await media.call()
+        await theirs.until("media")
+        call.stream.drop()
+        await theirs.ended.wait()
+        assert theirs.of("stop") == []
+        await call.until_said("The stream is over.")
+        assert (call.stream.ending, [alert.code for alert in call.alerts]) == ("broken", [31921])
 
-    asyncio.run(main())
+
+@together
+async def test_after_a_stall_all_comes_at_once_and_nothing_is_lost():
+    async with streaming() as (_, _, media, call):
+        theirs = await media.call()
+        await theirs.until("media", 5)
+        call.stream.stall(0.5)
+        sound = tone(600, ms=100)
+        await theirs.play(sound)
+        await theirs.mark("late")
+        before = len(theirs.of("media"))
+        await asyncio.sleep(0.4)
+        assert len(theirs.of("media")) - before <= 2
+        assert call.heard.audible == []
+        await theirs.until("mark")
+        frames = theirs.of("media")
+        assert [int(frame["media"]["chunk"]) for frame in frames] == [n + 1 for n in range(len(frames))]
+        assert len(frames) - before >= 20
+        await call.until_silent(0.1)
+        assert sound in call.heard.mulaw
+
+
+@together
+async def test_frames_are_lost_repeated_and_swapped_as_they_are_told_to_be():
+    async with streaming() as (twilio, _, media, _):
+        twilio.faults.stream = StreamFaults(media_lost=0.2, media_repeated=0.2, media_swapped=0.2)
+        theirs = await media.call()
+        await theirs.until("media", 60)
+        times = [int(frame["media"]["timestamp"]) for frame in theirs.of("media")]
+        assert len(set(times)) < len(times), "none was repeated"
+        assert times != sorted(times), "none was swapped"
+        assert set(range(0, max(times), 20)) - set(times), "none was lost"
+
+
+@together
+async def test_marks_are_lost_as_they_are_told_to_be():
+    async with streaming() as (twilio, _, media, call):
+        twilio.faults.stream = StreamFaults(marks_lost=1.0)
+        theirs = await media.call()
+        await theirs.mark("a")
+        await call.until(lambda: call.stream.echoes)
+        twilio.faults.clear()
+        await theirs.mark("b")
+        await theirs.until("mark")
+        assert [message["mark"]["name"] for message in theirs.of("mark")] == ["b"]

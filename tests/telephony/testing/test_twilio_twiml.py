@@ -6,7 +6,8 @@ import contextlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.twilio_application import Application, Twilio, all_at_once
+from support.together import Together
+from support.twilio_application import Application, Twilio
 
 from realtime_bridge.errors import MisuseError
 from telephony.testing.twilio import (
@@ -50,297 +51,260 @@ def texts(call):
     return [said.text for said in call.heard.said]
 
 
-def test_a_caller_hears_what_is_said_in_order_and_in_real_time():
-    async def main():
-        async with answering(response("<Say>One.</Say>", '<Pause length="1"/>', "<Say>Two.</Say>")) as (twilio, app):
-            call = await twilio.ring(CALLER, OURS)
-            await call.until_status("completed")
-            assert texts(call) == ["One.", "Two."]
-            first, second = call.heard.audible
-            assert first.end - first.start == pytest.approx(0.3, abs=0.05)
-            assert second.start - first.end == pytest.approx(1.0, abs=0.06)
-            assert len(call.heard.mulaw) == pytest.approx(1.6 * 8000, abs=0.06 * 8000)
-            asked = app.at("/voice")[0].form
-            assert (asked["CallStatus"], asked["Direction"], asked["From"], asked["To"]) == (
-                "ringing",
-                "inbound",
-                CALLER,
-                OURS,
-            )
-            assert (await app.until("/status")).form["CallStatus"] == "completed"
-
-    asyncio.run(main())
+together = Together()
 
 
-def test_gather_takes_keys_cuts_its_prompt_and_asks_the_action():
+@together
+async def test_a_caller_hears_what_is_said_in_order_and_in_real_time():
+    async with answering(response("<Say>One.</Say>", '<Pause length="1"/>', "<Say>Two.</Say>")) as (twilio, app):
+        call = await twilio.ring(CALLER, OURS)
+        await call.until_status("completed")
+        assert texts(call) == ["One.", "Two."]
+        first, second = call.heard.audible
+        assert first.end - first.start == pytest.approx(0.3, abs=0.05)
+        assert second.start - first.end == pytest.approx(1.0, abs=0.06)
+        assert len(call.heard.mulaw) == pytest.approx(1.6 * 8000, abs=0.06 * 8000)
+        asked = app.at("/voice")[0].form
+        assert (asked["CallStatus"], asked["Direction"], asked["From"], asked["To"]) == (
+            "ringing",
+            "inbound",
+            CALLER,
+            OURS,
+        )
+        assert (await app.until("/status")).form["CallStatus"] == "completed"
+
+
+@together
+async def test_gather_takes_keys_cuts_its_prompt_and_asks_the_action():
     gather = '<Gather numDigits="2" action="/menu?lang=en"><Say>Press two keys, whenever you like.</Say></Gather>'
-
-    async def main():
-        async with answering(response(gather)) as (twilio, app):
-            app.answers["/menu"] = response("<Say>Thanks.</Say>")
-            call = await twilio.ring(CALLER, OURS, steps=[HearText("two keys"), *spelt("42", 50), STAY])
-            await call.until_status("completed")
-            assert app.at("/menu")[0].form["Digits"] == "42"
-            assert [(said.text[:6], said.cut) for said in call.heard.said] == [("Press ", True), ("Thanks", False)]
-
-    asyncio.run(main())
+    async with answering(response(gather)) as (twilio, app):
+        app.answers["/menu"] = response("<Say>Thanks.</Say>")
+        call = await twilio.ring(CALLER, OURS, steps=[HearText("two keys"), *spelt("42", 50), STAY])
+        await call.until_status("completed")
+        assert app.at("/menu")[0].form["Digits"] == "42"
+        assert [(said.text[:6], said.cut) for said in call.heard.said] == [("Press ", True), ("Thanks", False)]
 
 
-def test_gather_ends_by_its_key_or_by_silence():
-    async def case(attributes, pressed, digits):
-        gather = f'<Gather {attributes} action="/menu"/><Say>Nothing.</Say>'
-        async with answering(response(gather)) as (twilio, app):
-            call = await twilio.ring(CALLER, OURS, steps=[*spelt(pressed, 20), STAY])
-            await call.until_status("completed")
-            assert [asked.form["Digits"] for asked in app.at("/menu")] == ([] if digits is None else [digits])
-            assert texts(call) == (["Nothing."] if digits is None else [])
-
-    all_at_once(
-        case("", "12#", "12"),
-        case('finishOnKey="*" timeout="1"', "1#*", "1#"),
-        case('timeout="1"', "7", "7"),
-        case('timeout="1"', "", None),
-    )
-
-
-def test_redirect_goes_on_elsewhere_with_get_too():
-    async def main():
-        async with answering(response('<Redirect method="GET">/next?x=1</Redirect>')) as (twilio, app):
-            app.answers["/next"] = response("<Reject/>")
-            call = await twilio.ring(CALLER, OURS)
-            await call.until_status("no-answer")
-            [asked] = app.at("/next")
-            assert (asked.method, asked.form["CallSid"], asked.form["x"]) == ("GET", call.sid, "1")
-            assert call.answered_at is None
-
-    asyncio.run(main())
-
-
-@pytest.mark.parametrize(("reason", "status"), [("busy", "busy"), ("rejected", "no-answer")])
-def test_a_rejected_call_is_never_answered(reason, status):
-    async def main():
-        async with answering(response(f'<Reject reason="{reason}"/>')) as (twilio, _):
-            call = await twilio.ring(CALLER, OURS)
-            await call.until_status(status)
-            with pytest.raises(MisuseError, match="has not been answered"):
-                call.heard  # noqa: B018 - it raises
-
-    asyncio.run(main())
-
-
-@pytest.mark.parametrize(
-    ("answer", "code"),
-    [
-        ((500, "no"), 11200),
-        ("<Response><Say>Hello</Response>", 12100),
-        ("<Answer/>", 12100),
-        (response("<Sing>La</Sing>"), 12200),
-        (response("<Gather><Dial/></Gather>"), 12200),
-        (response('<Pause length="long"/>'), 12200),
-    ],
+@together.each(
+    ("", "12#", "12"),
+    ('finishOnKey="*" timeout="1"', "1#*", "1#"),
+    ('timeout="1"', "7", "7"),
+    ('timeout="1"', "", None),
 )
-def test_what_twilio_cannot_run_ends_in_an_apology_and_an_alert(answer, code):
-    async def main():
-        async with answering(answer) as (twilio, _):
-            call = await twilio.ring(CALLER, OURS)
-            await call.until_said(SORRY)
-            assert [alert.code for alert in call.alerts] == [code]
-            call.hang_up()
-            await call.until_status("completed")
-
-    asyncio.run(main())
+async def test_gather_ends_by_its_key_or_by_silence(attributes, pressed, digits):
+    gather = f'<Gather {attributes} action="/menu"/><Say>Nothing.</Say>'
+    async with answering(response(gather)) as (twilio, app):
+        call = await twilio.ring(CALLER, OURS, steps=[*spelt(pressed, 20), STAY])
+        await call.until_status("completed")
+        assert [asked.form["Digits"] for asked in app.at("/menu")] == ([] if digits is None else [digits])
+        assert texts(call) == (["Nothing."] if digits is None else [])
 
 
-def test_a_webhook_that_fails_has_its_fallback_asked():
-    async def main():
-        async with answering((503, "")) as (twilio, app):
-            twilio.number(OURS, voice_url=app.url + "/voice", voice_fallback_url=app.url + "/fallback")
-            app.answers["/fallback"] = response("<Say>Plan B.</Say>")
-            call = await twilio.ring(CALLER, OURS)
-            await call.until_status("completed")
-            assert texts(call) == ["Plan B."]
-            asked = app.at("/fallback")[0].form
-            assert (asked["ErrorCode"], asked["ErrorUrl"]) == ("11200", app.url + "/voice")
-
-    asyncio.run(main())
+@together
+async def test_redirect_goes_on_elsewhere_with_get_too():
+    async with answering(response('<Redirect method="GET">/next?x=1</Redirect>')) as (twilio, app):
+        app.answers["/next"] = response("<Reject/>")
+        call = await twilio.ring(CALLER, OURS)
+        await call.until_status("no-answer")
+        [asked] = app.at("/next")
+        assert (asked.method, asked.form["CallSid"], asked.form["x"]) == ("GET", call.sid, "1")
+        assert call.answered_at is None
 
 
-def test_dialled_people_hear_each_other_and_the_action_learns_how_it_ended():
+@together.each(("busy", "busy"), ("rejected", "no-answer"))
+async def test_a_rejected_call_is_never_answered(reason, status):
+    async with answering(response(f'<Reject reason="{reason}"/>')) as (twilio, _):
+        call = await twilio.ring(CALLER, OURS)
+        await call.until_status(status)
+        with pytest.raises(MisuseError, match="has not been answered"):
+            call.heard  # noqa: B018 - it raises
+
+
+@together.each(
+    ((500, "no"), 11200),
+    ("<Response><Say>Hello</Response>", 12100),
+    ("<Answer/>", 12100),
+    (response("<Sing>La</Sing>"), 12200),
+    (response("<Gather><Dial/></Gather>"), 12200),
+    (response('<Pause length="long"/>'), 12200),
+)
+async def test_what_twilio_cannot_run_ends_in_an_apology_and_an_alert(answer, code):
+    async with answering(answer) as (twilio, _):
+        call = await twilio.ring(CALLER, OURS)
+        await call.until_said(SORRY)
+        assert [alert.code for alert in call.alerts] == [code]
+        call.hang_up()
+        await call.until_status("completed")
+
+
+@together
+async def test_a_webhook_that_fails_has_its_fallback_asked():
+    async with answering((503, "")) as (twilio, app):
+        twilio.number(OURS, voice_url=app.url + "/voice", voice_fallback_url=app.url + "/fallback")
+        app.answers["/fallback"] = response("<Say>Plan B.</Say>")
+        call = await twilio.ring(CALLER, OURS)
+        await call.until_status("completed")
+        assert texts(call) == ["Plan B."]
+        asked = app.at("/fallback")[0].form
+        assert (asked["ErrorCode"], asked["ErrorUrl"]) == ("11200", app.url + "/voice")
+
+
+@together
+async def test_dialled_people_hear_each_other_and_the_action_learns_how_it_ended():
     dial = f'<Dial action="/after" callerId="{OURS}"><Number url="/whisper">{OTHER}</Number></Dial>'
-
-    async def main():
-        async with answering(response(dial)) as (twilio, app):
-            app.answers["/whisper"] = response("<Say>A call for you.</Say>")
-            app.answers["/after"] = response("<Say>Welcome back.</Say>")
-            twilio.add(Person(OTHER, Human([HearText("for you"), Pause(1400), tone(600, ms=300), HangUp()]), 0.05))
-            caller = await twilio.ring(CALLER, OURS)
-            await caller.until(lambda: caller.children and caller.children[0].line)
-            [other] = caller.children
-            await other.until_said("A call for you.")
-            assert "A call for you." not in texts(caller)
-            await caller.until(lambda: len(other.line.sources) > 1, "join")
-            began = other.line.next_frame_at
-            await caller.say(tone(500, ms=200))
-            await caller.until_status("completed")
-            assert tone(500, ms=200)[160:-160] in other.heard.mulaw
-            assert tone(600, ms=300)[160:-160] in caller.heard.mulaw
-            assert other.heard.ear.heard_since(began) is not None
-            after = app.at("/after")[0].form
-            assert (after["DialCallStatus"], after["DialCallSid"], after["DialBridged"]) == (
-                "completed",
-                other.sid,
-                "true",
-            )
-            assert texts(caller) == ["Welcome back."]
-            whisper = app.at("/whisper")[0].form
-            assert (whisper["CallSid"], whisper["ParentCallSid"]) == (other.sid, caller.sid)
-            assert (whisper["Direction"], whisper["From"], whisper["To"]) == ("outbound-dial", OURS, OTHER)
-
-    asyncio.run(main())
+    async with answering(response(dial)) as (twilio, app):
+        app.answers["/whisper"] = response("<Say>A call for you.</Say>")
+        app.answers["/after"] = response("<Say>Welcome back.</Say>")
+        twilio.add(Person(OTHER, Human([HearText("for you"), Pause(1400), tone(600, ms=300), HangUp()]), 0.05))
+        caller = await twilio.ring(CALLER, OURS)
+        await caller.until(lambda: caller.children and caller.children[0].line)
+        [other] = caller.children
+        await other.until_said("A call for you.")
+        assert "A call for you." not in texts(caller)
+        await caller.until(lambda: len(other.line.sources) > 1, "join")
+        began = other.line.next_frame_at
+        await caller.say(tone(500, ms=200))
+        await caller.until_status("completed")
+        assert tone(500, ms=200)[160:-160] in other.heard.mulaw
+        assert tone(600, ms=300)[160:-160] in caller.heard.mulaw
+        assert other.heard.ear.heard_since(began) is not None
+        after = app.at("/after")[0].form
+        assert (after["DialCallStatus"], after["DialCallSid"], after["DialBridged"]) == (
+            "completed",
+            other.sid,
+            "true",
+        )
+        assert texts(caller) == ["Welcome back."]
+        whisper = app.at("/whisper")[0].form
+        assert (whisper["CallSid"], whisper["ParentCallSid"]) == (other.sid, caller.sid)
+        assert (whisper["Direction"], whisper["From"], whisper["To"]) == ("outbound-dial", OURS, OTHER)
 
 
-def test_a_dial_that_reaches_nobody_says_so():
-    async def case(behaviour, status):
-        dial = f'<Dial timeout="1" action="/after">{OTHER}</Dial>'
-        async with answering(response(dial)) as (twilio, app):
-            if behaviour is not None:
-                twilio.person(OTHER, behaviour)
-            app.answers["/after"] = response("<Hangup/>")
-            call = await twilio.ring(CALLER, OURS)
-            await call.until_status("completed")
-            after = app.at("/after")[0].form
-            assert (after["DialCallStatus"], after.get("DialBridged")) == (status, "false")
-
-    all_at_once(case(Busy(), "busy"), case(NoAnswer(), "no-answer"), case(None, "failed"))
+@together.each((Busy(), "busy"), (NoAnswer(), "no-answer"), (None, "failed"))
+async def test_a_dial_that_reaches_nobody_says_so(behaviour, status):
+    dial = f'<Dial timeout="1" action="/after">{OTHER}</Dial>'
+    async with answering(response(dial)) as (twilio, app):
+        if behaviour is not None:
+            twilio.person(OTHER, behaviour)
+        app.answers["/after"] = response("<Hangup/>")
+        call = await twilio.ring(CALLER, OURS)
+        await call.until_status("completed")
+        after = app.at("/after")[0].form
+        assert (after["DialCallStatus"], after.get("DialBridged")) == (status, "false")
 
 
-def test_who_declines_in_the_whisper_is_not_joined():
-    async def main():
-        dial = f'<Dial action="/after"><Number url="/whisper">{OTHER}</Number></Dial>'
-        async with answering(response(dial)) as (twilio, app):
-            app.answers["/whisper"] = response(
-                '<Gather numDigits="1" action="/choice"><Say>Press one to take it.</Say></Gather><Hangup/>'
-            )
-            app.answers["/choice"] = response("<Hangup/>")
-            app.answers["/after"] = response("<Say>Sorry, nobody is free.</Say>")
-            twilio.add(Person(OTHER, Human([HearText("press one"), *spelt("2"), STAY]), 0.02))
-            caller = await twilio.ring(CALLER, OURS)
-            await caller.until_said("nobody is free")
-            assert app.at("/choice")[0].form["Digits"] == "2"
-            assert app.at("/after")[0].form["DialBridged"] == "false"
-
-    asyncio.run(main())
+@together
+async def test_who_declines_in_the_whisper_is_not_joined():
+    dial = f'<Dial action="/after"><Number url="/whisper">{OTHER}</Number></Dial>'
+    async with answering(response(dial)) as (twilio, app):
+        app.answers["/whisper"] = response(
+            '<Gather numDigits="1" action="/choice"><Say>Press one to take it.</Say></Gather><Hangup/>'
+        )
+        app.answers["/choice"] = response("<Hangup/>")
+        app.answers["/after"] = response("<Say>Sorry, nobody is free.</Say>")
+        twilio.add(Person(OTHER, Human([HearText("press one"), *spelt("2"), STAY]), 0.02))
+        caller = await twilio.ring(CALLER, OURS)
+        await caller.until_said("nobody is free")
+        assert app.at("/choice")[0].form["Digits"] == "2"
+        assert app.at("/after")[0].form["DialBridged"] == "false"
 
 
-def test_new_twiml_ends_a_dial_whose_action_is_asked_and_ignored():
-    async def main():
-        async with answering(response(f'<Dial action="/after">{OTHER}</Dial>')) as (twilio, app):
-            app.answers["/after"] = response("<Say>Too late.</Say>")
-            app.answers["/new"] = response("<Say>Come with me.</Say>")
-            twilio.person(OTHER, answers_after_s=0.02)
-            caller = await twilio.ring(CALLER, OURS)
-            await caller.until(lambda: caller.children and caller.children[0].status == "in-progress")
-            await twilio.do(lambda c: c.calls(caller.sid).update(url=app.url + "/new"))
-            await caller.until_status("completed")
-            assert texts(caller) == ["Come with me."]
-            assert (await app.until("/after")).form["DialCallStatus"] == "completed"
-            assert caller.children[0].status == "completed"
-
-    asyncio.run(main())
+@together
+async def test_new_twiml_ends_a_dial_whose_action_is_asked_and_ignored():
+    async with answering(response(f'<Dial action="/after">{OTHER}</Dial>')) as (twilio, app):
+        app.answers["/after"] = response("<Say>Too late.</Say>")
+        app.answers["/new"] = response("<Say>Come with me.</Say>")
+        twilio.person(OTHER, answers_after_s=0.02)
+        caller = await twilio.ring(CALLER, OURS)
+        await caller.until(lambda: caller.children and caller.children[0].status == "in-progress")
+        await twilio.do(lambda c: c.calls(caller.sid).update(url=app.url + "/new"))
+        await caller.until_status("completed")
+        assert texts(caller) == ["Come with me."]
+        assert (await app.until("/after")).form["DialCallStatus"] == "completed"
+        assert caller.children[0].status == "completed"
 
 
-def test_a_conference_starts_with_the_second_and_ends_with_its_moderator():
+@together
+async def test_a_conference_starts_with_the_second_and_ends_with_its_moderator():
     def room(ends):
         noun = f'<Conference endConferenceOnExit="{ends}" statusCallback="/room" statusCallbackEvent="start end join leave">'
         return response(f'<Dial action="/after">{noun}Staff</Conference></Dial>')
 
-    async def main():
-        async with answering([room("false"), room("true")]) as (twilio, app):
-            app.answers["/after"] = response("<Say>All have gone.</Say>")
-            guest = await twilio.ring(CALLER, OURS)
-            await guest.until(lambda: "Dial" in guest.verbs)
-            await guest.until_heard(0.2)  # music
-            moderator = await twilio.ring(OTHER, OURS)
-            await moderator.until(lambda: moderator.line and len(moderator.line.sources) > 1, "join")
-            await guest.until_silent(0.3)
-            await moderator.say(tone(700, ms=200))
-            await asyncio.sleep(0.1)
-            assert tone(700, ms=200)[160:-160] in guest.heard.mulaw
-            moderator.hang_up()
-            await guest.until_said("All have gone.")
-            told = [asked.form["StatusCallbackEvent"] for asked in app.at("/room")]
-            assert {"participant-join", "conference-start", "participant-leave", "conference-end"} <= set(told)
-
-    asyncio.run(main())
+    async with answering([room("false"), room("true")]) as (twilio, app):
+        app.answers["/after"] = response("<Say>All have gone.</Say>")
+        guest = await twilio.ring(CALLER, OURS)
+        await guest.until(lambda: "Dial" in guest.verbs)
+        await guest.until_heard(0.2)  # music
+        moderator = await twilio.ring(OTHER, OURS)
+        await moderator.until(lambda: moderator.line and len(moderator.line.sources) > 1, "join")
+        await guest.until_silent(0.3)
+        await moderator.say(tone(700, ms=200))
+        await asyncio.sleep(0.1)
+        assert tone(700, ms=200)[160:-160] in guest.heard.mulaw
+        moderator.hang_up()
+        await guest.until_said("All have gone.")
+        told = [asked.form["StatusCallbackEvent"] for asked in app.at("/room")]
+        assert {"participant-join", "conference-start", "participant-leave", "conference-end"} <= set(told)
 
 
-def test_a_call_waits_in_a_queue_until_somebody_takes_it():
-    async def main():
-        async with answering([response('<Enqueue waitUrl="/wait" action="/left">Help</Enqueue>')]) as (twilio, app):
-            app.answers["/wait"] = response("<Say>You are first.</Say>", "<Pause/>")
-            app.answers["/left"] = response("<Say>Good bye.</Say>")
-            caller = await twilio.ring(CALLER, OURS)
-            await caller.until_said("You are first.")
-            app.answers["/voice"] = response('<Dial timeout="2"><Queue>Help</Queue></Dial>')
-            clerk = await twilio.ring(OTHER, OURS)
-            await clerk.until(lambda: clerk.line and len(clerk.line.sources) > 1, "join")
-            await clerk.say(tone(700, ms=200))
-            await asyncio.sleep(0.1)
-            assert tone(700, ms=200)[160:-160] in caller.heard.mulaw
-            clerk.hang_up()
-            await caller.until_said("Good bye.")
-            assert app.at("/left")[0].form["QueueResult"] == "bridged"
-
-    asyncio.run(main())
+@together
+async def test_a_call_waits_in_a_queue_until_somebody_takes_it():
+    async with answering([response('<Enqueue waitUrl="/wait" action="/left">Help</Enqueue>')]) as (twilio, app):
+        app.answers["/wait"] = response("<Say>You are first.</Say>", "<Pause/>")
+        app.answers["/left"] = response("<Say>Good bye.</Say>")
+        caller = await twilio.ring(CALLER, OURS)
+        await caller.until_said("You are first.")
+        app.answers["/voice"] = response('<Dial timeout="2"><Queue>Help</Queue></Dial>')
+        clerk = await twilio.ring(OTHER, OURS)
+        await clerk.until(lambda: clerk.line and len(clerk.line.sources) > 1, "join")
+        await clerk.say(tone(700, ms=200))
+        await asyncio.sleep(0.1)
+        assert tone(700, ms=200)[160:-160] in caller.heard.mulaw
+        clerk.hang_up()
+        await caller.until_said("Good bye.")
+        assert app.at("/left")[0].form["QueueResult"] == "bridged"
 
 
-def test_record_keeps_what_is_said_until_silence():
-    async def main():
-        record = '<Record timeout="1" action="/kept" recordingStatusCallback="/recording"/>'
-        async with answering(response(record)) as (twilio, app):
-            app.answers["/kept"] = response("<Say>Got it.</Say>")
-            message = tone(440, ms=400)
-            call = await twilio.ring(CALLER, OURS, steps=[Pause(700), message, STAY])
-            await call.until_status("completed")
-            [recording] = call.recordings
-            assert message in recording.mulaw[0]
-            assert app.at("/kept")[0].form["RecordingSid"] == recording.sid
-            assert (await app.until("/recording")).form["RecordingStatus"] == "completed"
-            assert texts(call) == ["Got it."]
-            assert call.heard.mulaw.startswith(beep()[:160]) or beep()[400:800] in call.heard.mulaw
-
-    asyncio.run(main())
+@together
+async def test_record_keeps_what_is_said_until_silence():
+    record = '<Record timeout="1" action="/kept" recordingStatusCallback="/recording"/>'
+    async with answering(response(record)) as (twilio, app):
+        app.answers["/kept"] = response("<Say>Got it.</Say>")
+        message = tone(440, ms=400)
+        call = await twilio.ring(CALLER, OURS, steps=[Pause(700), message, STAY])
+        await call.until_status("completed")
+        [recording] = call.recordings
+        assert message in recording.mulaw[0]
+        assert app.at("/kept")[0].form["RecordingSid"] == recording.sid
+        assert (await app.until("/recording")).form["RecordingStatus"] == "completed"
+        assert texts(call) == ["Got it."]
+        assert call.heard.mulaw.startswith(beep()[:160]) or beep()[400:800] in call.heard.mulaw
 
 
-def test_keys_that_twilio_sends_are_heard_as_tones():
-    async def main():
-        async with answering(response('<Play digits="159*#0"/>')) as (twilio, _):
-            call = await twilio.ring(CALLER, OURS)
-            await call.until_status("completed")
-            assert call.heard.digits() == "159*#0"
-
-    asyncio.run(main())
+@together
+async def test_keys_that_twilio_sends_are_heard_as_tones():
+    async with answering(response('<Play digits="159*#0"/>')) as (twilio, _):
+        call = await twilio.ring(CALLER, OURS)
+        await call.until_status("completed")
+        assert call.heard.digits() == "159*#0"
 
 
-def test_a_sound_file_is_played_and_a_missing_one_passed_over_with_an_alert():
+@together
+async def test_a_sound_file_is_played_and_a_missing_one_passed_over_with_an_alert():
     from starlette.responses import Response
 
     sound = tone(500, ms=300)
-
-    async def main():
-        async with answering(response("<Play>/jingle.wav</Play><Play>/gone.wav</Play><Say>End.</Say>")) as (
-            twilio,
-            app,
-        ):
-            app.answers["/jingle.wav"] = Response(wav_of_mulaw(sound), media_type="audio/wav")
-            app.answers["/gone.wav"] = (404, "")
-            call = await twilio.ring(CALLER, OURS)
-            await call.until_status("completed")
-            assert sound in call.heard.mulaw
-            assert [alert.code for alert in call.alerts] == [11200]
-            assert texts(call) == ["/jingle.wav", "End."]
-
-    asyncio.run(main())
+    async with answering(response("<Play>/jingle.wav</Play><Play>/gone.wav</Play><Say>End.</Say>")) as (
+        twilio,
+        app,
+    ):
+        app.answers["/jingle.wav"] = Response(wav_of_mulaw(sound), media_type="audio/wav")
+        app.answers["/gone.wav"] = (404, "")
+        call = await twilio.ring(CALLER, OURS)
+        await call.until_status("completed")
+        assert sound in call.heard.mulaw
+        assert [alert.code for alert in call.alerts] == [11200]
+        assert texts(call) == ["/jingle.wav", "End."]
 
 
 # ---- without calls -----------------------------------------------------------------------------------------------------
