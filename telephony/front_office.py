@@ -7,6 +7,15 @@ from collections.abc import Mapping
 
 from realtime_bridge.errors import InternalError
 from telephony.call_details import CallDetails
+from telephony.calls.commands import (
+    CallCommand,
+    CommandError,
+    MachineAnswered,
+    Outcome,
+    TransferAsked,
+    TransferTold,
+)
+from telephony.calls.transfers import call_of
 from telephony.opening import Office
 from telephony.store import StoreError
 from telephony.stream import PhoneCall, PhoneLine
@@ -90,13 +99,25 @@ class FrontOffice:
         office = self.office
         if attempt_id is not None:
             await office.dialler.on_status(attempt_id, told)
-        if (call := office.switchboard.live.get(told.call_sid)) is not None and told.answered_by is not None:
-            await call.control.machine_detected(told.answered_by)
+        if told.answered_by is not None:
+            await self._relay(told.call_sid, MachineAnswered(answered_by=told.answered_by))
 
     # ---- transfers ---------------------------------------------------------------------------------------------------
 
     async def transfer_answer(self, transfer_id: str, form: Mapping[str, str]) -> str | None:
-        return self.office.transfers.answer(transfer_id, form)
+        """Asked of the process that has the caller. None: there is no such transfer any more."""
+        outcome = await self._relay(call_of(transfer_id), TransferAsked(transfer_id=transfer_id, form=dict(form)))
+        return None if outcome is None or outcome.result is None else outcome.result.get("twiml")
 
     async def transfer_status(self, transfer_id: str, form: Mapping[str, str]) -> None:
-        self.office.transfers.status(transfer_id, form)
+        await self._relay(call_of(transfer_id), TransferTold(transfer_id=transfer_id, form=dict(form)))
+
+    async def _relay(self, call_sid: str, command: CallCommand) -> Outcome | None:
+        """Take it to the call, wherever it is. None: there it cannot be heeded, or the call is over."""
+        try:
+            return await self.office.commands.run(call_sid, command, by="twilio")
+        except CommandError as e:
+            log.info("call %s: %s is not heeded: %s", call_sid, command.verb, e)
+        except StoreError as e:
+            log.warning("call %s: %s could not be relayed: %s", call_sid, command.verb, e)
+        return None

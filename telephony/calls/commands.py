@@ -17,7 +17,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 import msgspec
 
@@ -56,6 +56,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="verb"):
+    noted: ClassVar[bool] = True  # among the call's events
+
     @property
     def verb(self) -> str:
         tag = self.__struct_config__.tag
@@ -124,11 +126,46 @@ class Say(_Command, frozen=True, kw_only=True, tag="say"):
 class ShowState(_Command, frozen=True, kw_only=True, tag="state"):
     """How the call stands at this moment; changes nothing."""
 
+    noted = False
+
     async def run(self, call: LiveCall) -> dict[str, Any]:
         return live_state(call)
 
 
-CallCommand: TypeAlias = HangUp | Transfer | Press | Hold | Resume | Mute | Say | ShowState
+class MachineAnswered(_Command, frozen=True, kw_only=True, tag="machine_answered"):
+    """Twilio has found out who has answered a call of ours."""
+
+    answered_by: str
+
+    async def run(self, call: LiveCall) -> None:
+        await call.control.machine_detected(self.answered_by)
+
+
+class TransferAsked(_Command, frozen=True, kw_only=True, tag="transfer_asked"):
+    """Twilio asks what the person of a transfer is to hear. The result has `twiml`, None when the transfer is over."""
+
+    noted = False
+    transfer_id: str
+    form: dict[str, str]
+
+    async def run(self, call: LiveCall) -> dict[str, str | None]:
+        return {"twiml": call.control.transfer_asked(self.transfer_id, self.form)}
+
+
+class TransferTold(_Command, frozen=True, kw_only=True, tag="transfer_told"):
+    """Twilio tells how the call to the person of a transfer goes."""
+
+    noted = False
+    transfer_id: str
+    form: dict[str, str]
+
+    async def run(self, call: LiveCall) -> None:
+        call.control.transfer_told(self.transfer_id, self.form)
+
+
+CallCommand: TypeAlias = (
+    HangUp | Transfer | Press | Hold | Resume | Mute | Say | ShowState | MachineAnswered | TransferAsked | TransferTold
+)
 
 
 def live_state(call: LiveCall) -> dict[str, Any]:
@@ -290,7 +327,7 @@ class CallCommands:
             log.exception("call %s: %s failed", call.sid, command.verb)
             error = CommandError("failed", f"{command.verb} failed: {type(e).__name__}; the server's log has more")
         shown = None if result is None else _shown(result)
-        if not isinstance(command, ShowState):
+        if command.noted:
             await self._note(call.sid, command, by, error, shown)
         if error is not None:
             raise error

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from math import inf
 from typing import Any
 
@@ -97,6 +97,7 @@ class CallControl:
         self._utterance_count = 0
         self._hold_until: float | None = None
         self._playing = 0  # pieces of our own audio that are being heard
+        self._transfers = transfers
         self._desk = TransferDesk(self, details, settings, rest=rest, transfers=transfers)
         self._machine = MachineMessage(self)
         self._jobs: set[asyncio.Task[None]] = set()
@@ -119,6 +120,17 @@ class CallControl:
             await asyncio.wait(jobs, timeout=until - self._clock(), return_when=asyncio.FIRST_COMPLETED)
         if jobs:  # a request to Twilio, such as the one that ends the other call of a transfer; it has its own limits
             log.warning("call %s: %d steps of its steering take long", self.details.call_sid, len(jobs))
+
+    # ---- what Twilio says ------------------------------------------------------------------------------------------------
+
+    def transfer_asked(self, transfer_id: str, form: Mapping[str, str]) -> str | None:
+        """A webhook about a transfer of this call: TwiML for the person's call. None: that transfer is over."""
+        return None if self._transfers is None else self._transfers.answer(transfer_id, form)
+
+    def transfer_told(self, transfer_id: str, form: Mapping[str, str]) -> None:
+        """How the call to the person goes."""
+        if self._transfers is not None:
+            self._transfers.status(transfer_id, form)
 
     # ---- what agents and operators may do ----------------------------------------------------------------------------
 
