@@ -36,8 +36,21 @@ STATEMENT_S_MAX: Final = 5.0
 WORK_S_MAX: Final = 10.0  # a transaction with all its statements, the wait for a connection included
 POOL_MAX: Final = 10  # connections of one process
 POOL_KEPT: Final = 5
-ABANDONED_S_MAX: Final = 3.0  # how long closing waits for work that was given up
-_READ_ONLY: Final = "realtime_bridge_reads"
+CLOSE_S_MAX: Final = 3.0
+REASON_CHARACTERS_MAX: Final = 300
+_READS: Final = "realtime_bridge_reads"
+_PATIENCE: Final = "realtime_bridge_patience"
+
+
+class _Patience:
+    """Of whoever asked for some work."""
+
+    def __init__(self) -> None:
+        self.is_over = False
+
+    def check(self) -> None:
+        if self.is_over:
+            raise TimeoutError
 
 
 class Database:
@@ -52,16 +65,16 @@ class Database:
         self._turn = asyncio.Lock()
         self._work: set[asyncio.Task[Any]] = set()
 
-    async def read(self, work: Callable[[Connection], T], what: str, *, seconds_max: float = WORK_S_MAX) -> T:
+    async def read(self, work: Callable[[Connection], T], what: str, *, seconds_max: float | None = None) -> T:
         """Run `work` in a transaction that does not write. `what` it does completes "could not …". Raises StoreError."""
-        return await self._bounded(self._read(work), what, seconds_max)
+        return await self._bounded(self._read, work, what, seconds_max or WORK_S_MAX)
 
-    async def write(self, work: Callable[[Connection], T], what: str, *, seconds_max: float = WORK_S_MAX) -> T:
+    async def write(self, work: Callable[[Connection], T], what: str, *, seconds_max: float | None = None) -> T:
         """Run `work` in a transaction, which is committed when it returns and undone when it raises. Raises StoreError.
 
         On SQLite the transaction holds the only write lock from its beginning, so what it read cannot have changed.
         """
-        return await self._bounded(self._write(work), what, seconds_max)
+        return await self._bounded(self._write, work, what, seconds_max or WORK_S_MAX)
 
     def insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
         """An INSERT of this database, which knows ON CONFLICT."""
@@ -75,34 +88,49 @@ class Database:
     async def close(self) -> None:
         """Wait for what is still at work, bounded, and close the connections."""
         if self._work:
-            await asyncio.wait(self._work, timeout=ABANDONED_S_MAX)
+            await asyncio.wait(self._work, timeout=CLOSE_S_MAX)
+        for task in self._work:
+            task.cancel()
         try:
-            async with asyncio.timeout(ABANDONED_S_MAX):
+            async with asyncio.timeout(CLOSE_S_MAX):
                 await self.engine.dispose()
         except Exception:
             log.exception("the database's connections could not be closed in order")
 
-    async def _read(self, work: Callable[[Connection], T]) -> T:
+    async def _read(self, work: Callable[[Connection], T], patience: _Patience) -> T:
         async with self.engine.connect() as connection:
-            await connection.execution_options(**{_READ_ONLY: True})
+            await connection.execution_options(**{_READS: True, _PATIENCE: patience})
             return await connection.run_sync(work)
 
-    async def _write(self, work: Callable[[Connection], T]) -> T:
+    async def _write(self, work: Callable[[Connection], T], patience: _Patience) -> T:
         async with contextlib.AsyncExitStack() as stack:
             if self.is_sqlite:
                 await stack.enter_async_context(self._turn)
-            connection = await stack.enter_async_context(self.engine.begin())
-            return await connection.run_sync(work)
+            connection = await stack.enter_async_context(self.engine.connect())
+            await connection.execution_options(**{_READS: False, _PATIENCE: patience})
+            async with connection.begin():
+                result = await connection.run_sync(work)
+                patience.check()  # what was given up is not committed
+            return result
 
-    async def _bounded(self, work: Coroutine[Any, Any, T], what: str, seconds_max: float) -> T:
-        """In a task of its own, since a driver's call cannot always be cancelled at once."""
-        task = asyncio.create_task(work, name=what)
+    async def _bounded(
+        self,
+        run: Callable[[Callable[[Connection], T], _Patience], Coroutine[Any, Any, T]],
+        work: Callable[[Connection], T],
+        what: str,
+        seconds_max: float,
+    ) -> T:
+        """In a task of its own, which is never cancelled: in the middle of a statement, drivers leave transactions open.
+
+        It ends by itself: after the time limit no statement begins, and each has a time limit of its own.
+        """
+        patience = _Patience()
+        task = asyncio.create_task(run(work, patience), name=what)
         self._work.add(task)
         task.add_done_callback(self._ended)
-        # Who stops waiting does not stop it: connections are best left between two transactions.
         await asyncio.wait([task], timeout=seconds_max)
         if not task.done():
-            task.cancel()
+            patience.is_over = True
             raise StoreError(
                 f"could not {what}: the database did not answer within {seconds_max:g} s. "
                 "Look at its load and its disk; the request may be repeated",
@@ -123,6 +151,7 @@ class Database:
 @contextlib.asynccontextmanager
 async def open_database(url: str) -> AsyncIterator[Database]:
     """A database as in DATABASE_URL; SQLite's file is made. Raises StoreError when the URL or the driver is no good."""
+    logging.getLogger("aiosqlite").setLevel(logging.INFO)  # below, it would tell each value that is stored
     engine_url = _engine_url(url)
     connect_args = _connect_args(engine_url)
     try:
@@ -141,6 +170,7 @@ async def open_database(url: str) -> AsyncIterator[Database]:
             f"DATABASE_URL: Postgres needs {e.name}; install it with: pip install 'realtime-bridge[postgres]'",
             retryable=False,
         ) from e
+    event.listen(engine.sync_engine, "before_cursor_execute", _check_patience)
     if engine_url.get_backend_name() == "sqlite":
         event.listen(engine.sync_engine, "connect", _set_up_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
@@ -228,9 +258,15 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    reads = connection.get_execution_options().get(_READ_ONLY, False)
+    reads = connection.get_execution_options().get(_READS, False)
     # A transaction that becomes a writer halfway fails where another one wrote meanwhile: so it is one from the start.
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+
+def _check_patience(connection: Connection, *_: object) -> None:
+    patience: _Patience | None = connection.get_execution_options().get(_PATIENCE)
+    if patience is not None:
+        patience.check()
 
 
 def _set_up_postgres(connection: Any, _record: object) -> None:
@@ -287,9 +323,11 @@ def store_error(error: BaseException, what: str) -> StoreError:
             retryable=state.startswith(_RETRYABLE_CLASSES),
         )
     if isinstance(error, DBAPIError | OSError | TimeoutError):
+        # No answer of the server's, so nothing that was to be stored: libpq's own words about the connection.
+        reason = " ".join(str(original).split())[:REASON_CHARACTERS_MAX] or type(original).__name__
         return StoreError(
-            f"could not {what}: no connection to the database ({type(original).__name__}); "
-            "check that it runs, and that DATABASE_URL leads to it",
+            f"could not {what}: no connection to the database; check that it runs, and that DATABASE_URL leads to it "
+            f"({reason})",
             retryable=True,
         )
     return StoreError(

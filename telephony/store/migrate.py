@@ -13,7 +13,7 @@ from sqlalchemy import Connection, inspect, text
 
 from telephony.store.database import Database
 from telephony.store.errors import StoreError
-from telephony.store.schema import HEAD
+from telephony.store.schema import HEAD, metadata
 
 SCRIPTS: Final = Path(__file__).with_name("migrations")
 MIGRATE_S_MAX: Final = 120.0
@@ -57,6 +57,12 @@ def _upgrade(connection: Connection, target: str) -> None:
         raise StoreError(
             f"the database is of a newer version of realtime-bridge (its revision is {revision}, this program knows up "
             f"to {target}): update realtime-bridge, or restore the backup from before the update",
+            retryable=False,
+        )
+    if revision is None and (strangers := set(metadata.tables) & set(inspect(connection).get_table_names())):
+        raise StoreError(
+            f"the database holds tables that realtime-bridge did not make ({', '.join(sorted(strangers))}): "
+            "let DATABASE_URL lead to a database of its own",
             retryable=False,
         )
     command.upgrade(config, target)

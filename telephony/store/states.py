@@ -25,5 +25,7 @@ def may_follow(status: str) -> tuple[str, ...]:
     if status in FINAL:
         return UNDER_WAY
     if status not in UNDER_WAY:
-        raise MisuseError(f"{status!r} is no state of a call: expected one of {', '.join([*UNDER_WAY, *sorted(FINAL)])}")
+        raise MisuseError(
+            f"{status!r} is no state of a call: expected one of {', '.join([*UNDER_WAY, *sorted(FINAL)])}"
+        )
     return UNDER_WAY[: UNDER_WAY.index(status)]
