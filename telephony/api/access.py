@@ -18,9 +18,9 @@ from fastapi import Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 
 from telephony.api.problems import Problem
-from telephony.api.scopes import SCOPES, allows
 from telephony.api.services import Services
 from telephony.numbers import mask_number
+from telephony.scopes import SCOPES, allows
 
 REALM: Final = 'Bearer realm="realtime-bridge"'
 FAILURES_MAX: Final = 20  # at once, of one address

@@ -10,7 +10,7 @@ from realtime_bridge.errors import MisuseError
 from telephony.api.access import ApprovalsDecide, ApprovalsRead, Visit
 from telephony.api.models import CALL_SID, Approval, ApprovalPage, Cursor, DecisionIn
 from telephony.api.problems import Problem, wrong_field
-from telephony.calls.approvals import decide
+from telephony.calls.decisions import decide
 from telephony.store.rows import ApprovalStatus
 
 router = APIRouter(prefix="/approvals", tags=["approvals"])

@@ -1,8 +1,8 @@
 """Approvals of live calls that outlive a page and a process: a row for each, announced, decided once, carried back.
 
 When a tool waits for a person, the desk of its process stores a row with the exact arguments and says so to whoever is
-to decide. Decisions are made in the store, where the first one wins, by anybody with the right on any node: `decide`. The
-row is the truth; the bus only says "look again", and the desk looks by itself too, should that word get lost. Then it
+to decide. Decisions are made in the store, where the first one wins, by anybody with the right on any node (`decisions`).
+The row is the truth; the bus only says "look again", and the desk looks by itself too, should that word get lost. Then it
 tells the session, which runs the tool or not.
 
 A row ends a moment before the session's own patience does, so that a decision that was taken still arrives in time. What
@@ -26,13 +26,13 @@ from realtime_bridge.approvals import ApprovalRequest
 from realtime_bridge.session.events import Dtmf, SessionEnd, SessionEvent, ToolApprovalRequested, ToolApprovalResolved
 from telephony.announce import Announcer
 from telephony.call_details import CallDetails
+from telephony.calls.decisions import DECIDED_TOPIC, decide
 from telephony.calls.live import CallEnding, LiveCall
 from telephony.store import Store, StoreError, Subscription
-from telephony.store.rows import ApprovalRow, BusMessage, Decision
+from telephony.store.rows import ApprovalRow, BusMessage
 
 log = logging.getLogger(__name__)
 
-DECIDED_TOPIC: Final = "approval.decided"
 BY_CALLER: Final = "caller"
 REFUSING_KEY: Final = "*"
 MARGIN_S: Final = 2.0  # from the row's end to the session's
@@ -42,23 +42,6 @@ SWEEP_S: Final = 30.0
 RETRY_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)  # the last one again and again
 NODE_SILENT_S: Final = 60.0  # a process that has not been heard of for so long is gone
 WAITING_MAX: Final = 1000  # of one process; above it approvals cannot be given
-
-
-async def decide(
-    store: Store, approval_id: str, *, approved: bool, by: str, message: str | None = None, always: bool = False
-) -> Decision:
-    """Decide a waiting approval, from any process that has the store; the process of its call acts on it.
-
-    `by`: for the audit, such as `operator:ann`. `message`: told to the model, of a rejection. `always`: for the rest of
-    the call. Raises StoreError; then it may or may not have been decided, and may be repeated.
-    """
-    decision = await store.approvals.decide(approval_id, approved=approved, by=by, message=message, always=always)
-    if decision.won and decision.row is not None:
-        try:
-            await store.bus.publish(DECIDED_TOPIC, {"approval_id": approval_id}, node=decision.row.node)
-        except StoreError as e:  # decided it is; the call's process looks by itself
-            log.warning("approval %s is decided, but its call is told late: %s", approval_id, e)
-    return decision
 
 
 @dataclass(slots=True, eq=False)

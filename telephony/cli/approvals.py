@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from telephony.cli import group
-from telephony.cli.database import Refused, print_json, when, who_decides, with_store
+from telephony.cli.database import Refused, ask_password, print_json, when, who_decides, with_store
 from telephony.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -82,10 +82,12 @@ def reject(
 def _decide(
     approval_id: str, operator: str | None, *, approved: bool, always: bool, message: str | None, as_json: bool
 ) -> None:
-    from telephony.calls.approvals import decide  # noqa: PLC0415 - slow to import, and `--help` has no need of it
+    from telephony.calls.decisions import decide  # noqa: PLC0415 - slow to import, and `--help` has no need of it
+
+    password = "" if operator is None else ask_password(operator)
 
     async def work(store: Store) -> tuple[ApprovalRow, bool]:
-        by = await who_decides(store, operator, "approvals:decide")
+        by = await who_decides(store, operator, password, "approvals:decide")
         decision = await decide(store, approval_id, approved=approved, by=by, message=message, always=always)
         if decision.row is None:
             raise Refused(f"there is no approval {approval_id}")

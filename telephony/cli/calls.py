@@ -156,7 +156,7 @@ def _files(data_dir: Path, call_sid: str) -> dict[str, str]:
     from telephony.calls.folder import CallFolder  # noqa: PLC0415 - slow to import, and `--help` has no need of it
 
     try:
-        folder = CallFolder(data_dir, call_sid).path
+        folder = CallFolder(data_dir, call_sid).path.resolve()
     except ProtocolError:
         return {}
     return {name: str(folder / name) for name in PARTS if (folder / name).is_file()}

@@ -12,6 +12,7 @@ import getpass
 import os
 import re
 import secrets
+import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -71,17 +72,21 @@ def _must_exist(settings: Settings) -> None:
         )
 
 
-async def who_decides(store: Store, operator: str | None, scope: str) -> str:
-    """As the audit shall name them: an operator with this right, who gives their password, or this machine's user.
+def ask_password(name: str, *, new: bool = False) -> str:
+    """At the terminal, unseen; from the first line of stdin where that is none."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    password: str = typer.prompt(f"Password of {name}", hide_input=True, confirmation_prompt=new, err=True)
+    return password
 
-    Raises Refused.
-    """
+
+async def who_decides(store: Store, operator: str | None, password: str, scope: str) -> str:
+    """As the audit shall name them: an operator with this right and password, or this machine's user. Raises Refused."""
     if operator is None:
         return f"user:{getpass.getuser()}"
-    password = await asyncio.to_thread(typer.prompt, f"Password of {operator}", hide_input=True, err=True)
     row = await store.access.check_operator(operator, password)
     if row is None:
-        raise Refused("no such operator, or another password")
+        raise Refused("there is no such operator, or they have another password")
     if scope not in row.scopes and "admin" not in row.scopes:
         raise Refused(f"operator {operator} lacks the right {scope}")
     return f"operator:{operator}"

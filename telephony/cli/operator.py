@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
 from telephony.cli import group
-from telephony.cli.database import Refused, checked_name, print_json, when, with_store
+from telephony.cli.database import Refused, ask_password, checked_name, print_json, when, with_store
 from telephony.cli.tables import print_table
+from telephony.scopes import check_scopes
 
 operator = group(
     "People who decide approvals and log in to the console.",
@@ -26,10 +26,8 @@ def add(
 
     Scopes are those of `realtime-bridge token create`.
     """
-    from telephony.api.scopes import check_scopes  # noqa: PLC0415 - `--help` has no need of the API
-
     scopes = check_scopes(part for text in scope for part in text.split(","))
-    password = _password(checked_name(name))
+    password = ask_password(checked_name(name), new=True)
     if with_store(lambda store: store.access.add_operator(name, password, scopes), makes=True) is None:
         raise Refused(f"there is an operator {name} already")
     typer.echo(f"Operator {name} may: {', '.join(scopes)}.", err=True)
@@ -54,10 +52,3 @@ def disable(name: Annotated[str, typer.Argument(help="As `operator list` shows i
     if not with_store(lambda store: store.access.disable_operator(name)):
         raise Refused(f"there is no operator {name}, or they are disabled already")
     typer.echo(f"Operator {name} is disabled.", err=True)
-
-
-def _password(name: str) -> str:
-    if sys.stdin.isatty():
-        password: str = typer.prompt(f"Password for {name}", hide_input=True, confirmation_prompt=True, err=True)
-        return password
-    return sys.stdin.readline().rstrip("\r\n")

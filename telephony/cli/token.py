@@ -10,6 +10,7 @@ import typer
 from telephony.cli import group
 from telephony.cli.database import Refused, checked_name, expiry, print_json, when, with_store
 from telephony.cli.tables import print_table
+from telephony.scopes import check_scopes
 
 if TYPE_CHECKING:
     from telephony.store import Store
@@ -35,8 +36,6 @@ def create(
     Scopes: calls:read, calls:write, approvals:read, approvals:decide, suppressions:read, suppressions:write,
     recordings:read, numbers:read (without it, phone numbers are masked), and admin, which is all of them.
     """
-    from telephony.api.scopes import check_scopes  # noqa: PLC0415 - `--help` has no need of the API
-
     scopes = check_scopes(part for text in scope for part in text.split(","))
     ends = expiry(expires)
     row, secret = with_store(lambda store: store.access.create_token(checked_name(name), scopes, ends), makes=True)

@@ -11,7 +11,7 @@ from support.api_node import SID, ask, node
 from realtime_bridge.errors import MisuseError
 from telephony.api.access import FAILURES_MAX, FailureLimit
 from telephony.api.body import BODY_BYTES_MAX
-from telephony.api.scopes import SCOPES, check_scopes
+from telephony.scopes import SCOPES, check_scopes
 
 
 def run(main):

@@ -12,7 +12,7 @@ from support.postgres import PostgresServer
 
 from realtime_bridge.transport import base
 from telephony.announce import Announcer
-from telephony.calls.approvals import decide
+from telephony.calls.decisions import decide
 from telephony.store import StoreError
 from telephony.store.rows import ApprovalRow
 
