@@ -161,6 +161,7 @@ class Bridge:
             Resume: self._on_resume,
             server.SessionUpdated: self._on_session_updated,
             server.InputAudioBufferSpeechStarted: self._on_speech_started,
+            server.InputAudioBufferSpeechStopped: self._on_speech_stopped,
             server.ResponseCreated: self._on_response_created,
             server.ResponseDone: self._on_response_done,
             server.ResponseOutputAudioDelta: self._on_audio,
@@ -201,7 +202,7 @@ class Bridge:
         """Audio beyond a limit is left out, and somebody is told."""
         losses = {
             "caller audio was not kept while the model was away": self._caller.lost_ms,
-            "a gap in the caller's audio was too long to fill": self._caller.unfilled_ms,
+            "a gap in the caller's audio was longer than can be": self._caller.unfilled_ms,
             "agent audio was beyond what may wait": self._agent.lost_ms,
         }
         total_ms = sum(losses.values())
@@ -345,6 +346,10 @@ class Bridge:
     def _on_speech_started(self, event: server.InputAudioBufferSpeechStarted, now: float) -> list[Command]:
         commands = self._cut_off(now, by="speech", cancelled_by_server=True) if self._interrupts else []
         return [*commands, Report(event)]
+
+    def _on_speech_stopped(self, event: server.InputAudioBufferSpeechStopped, _now: float) -> list[Command]:
+        self._caller.turn_ended()
+        return [Report(event)]
 
     def _on_interrupt(self, _: Interrupt, now: float) -> list[Command]:
         return self._cut_off(now, by="program", cancelled_by_server=False)
