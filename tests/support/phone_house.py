@@ -140,19 +140,21 @@ async def phone_house(directory, *, script, hears=(), agent=AGENT, arguments=(),
 
 
 class Scenarios:
-    """Calls that go on in one house at the same time; each is judged by a test of its own.
+    """Calls that go on in several houses at the same time; each is judged by a test of its own.
 
-        scenarios = Scenarios(script=SCRIPT)
+        scenarios = Scenarios({"one worker": {}, "two workers": {"WORKERS": "2"}}, script=SCRIPT)
 
         @scenarios.add
         async def a_caller_is_greeted(house): ...
 
         test_in_the_house = scenarios.tests()
 
-    One house for all, since to start it takes longer than to talk.
+    All at once, since they take their time and little else. A house with `DATABASE_URL="postgresql"` gets a database on a
+    real server.
     """
 
-    def __init__(self, *, seconds_max=50.0, **options):
+    def __init__(self, houses, *, seconds_max=50.0, **options):
+        self._houses = houses
         self._options = options
         self._seconds_max = seconds_max
         self._scenarios = {}
@@ -164,17 +166,28 @@ class Scenarios:
 
     def tests(self):
         @pytest.mark.parametrize("scenario", self._scenarios)
-        def test(scenario, tmp_path_factory):
+        @pytest.mark.parametrize("house", self._houses)
+        def test(house, scenario, tmp_path_factory, postgres):
             if self._outcomes is None:
-                self._outcomes = asyncio.run(self._run(tmp_path_factory.mktemp("house")))
-            outcome = self._outcomes[scenario]
+                with postgres.database() as url:
+                    self._outcomes = asyncio.run(self._run_all(tmp_path_factory, url))
+            outcome = self._outcomes[house][scenario]
             if outcome is not None:
                 raise outcome
 
         return test
 
-    async def _run(self, directory):
-        async with phone_house(directory, **self._options) as house:
+    async def _run_all(self, tmp_path_factory, postgres_url):
+        runs = []
+        for own in self._houses.values():
+            options = {**self._options, **own}
+            if options.get("DATABASE_URL") == "postgresql":
+                options["DATABASE_URL"] = postgres_url
+            runs.append(self._run(tmp_path_factory.mktemp("house"), options))
+        return dict(zip(self._houses, await asyncio.gather(*runs), strict=True))
+
+    async def _run(self, directory, options):
+        async with phone_house(directory, **options) as house:
             outcomes = await asyncio.gather(
                 *(self._in_time(scenario(house)) for scenario in self._scenarios.values()), return_exceptions=True
             )

@@ -35,7 +35,11 @@ SCRIPT = {
     ],
 }  # fmt: skip
 
-scenarios = Scenarios(script=SCRIPT, SILENCE_SECONDS="3")
+HOUSES = {
+    "one process, SQLite": {},
+    "two workers, PostgreSQL": {"WORKERS": "2", "DATABASE_URL": "postgresql"},
+}
+scenarios = Scenarios(HOUSES, script=SCRIPT, SILENCE_SECONDS="3")
 
 
 def key(digit):
