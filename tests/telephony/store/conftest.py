@@ -3,41 +3,55 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from support.source import ROOT
 
-ANSWER_S_MAX = 30
+ANSWER_S_MAX = 60
+
+
+class Programs:
+    """Copies of one program, which print a line when they have come to a point, and wait there for a line."""
+
+    def __init__(self, program, url, count):
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests")))}
+        self._running = [
+            subprocess.Popen(
+                [sys.executable, "-c", program, url, str(number)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT,
+            )
+            for number in range(count)
+        ]  # fmt: skip
+
+    def come_to(self, line):
+        assert [process.stdout.readline().strip() for process in self._running] == [line] * len(self._running)
+
+    def go(self):
+        """All at the same moment."""
+        for process in self._running:
+            process.stdin.write("go\n")
+            process.stdin.flush()
+
+    def ends(self):
+        """The last line of each."""
+        outputs = [process.communicate(timeout=ANSWER_S_MAX)[0] for process in self._running]
+        assert [process.returncode for process in self._running] == [0] * len(self._running)
+        return [output.splitlines()[-1] for output in outputs]
+
+    def kill(self):
+        for process in self._running:
+            process.kill()
+            process.communicate()
 
 
 @pytest.fixture
-def run_beside():
-    """Run a program several times over, with the database's URL and a number; each prints "ready" and waits for a line.
+def start_programs():
+    started = []
 
-    Returns the last line of each, after all were told to go at the same moment.
-    """
-    running = []
+    def start(*arguments):
+        started.append(Programs(*arguments))
+        return started[-1]
 
-    def run(program, url, count):
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests")))}
-        running.extend(
-            subprocess.Popen(
-                [sys.executable, "-c", program, url, str(number)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=Path(ROOT),
-            )
-            for number in range(count)
-        )  # fmt: skip
-        for process in running:
-            assert process.stdout.readline() == "ready\n"
-        for process in running:
-            process.stdin.write("go\n")
-            process.stdin.flush()
-        outputs = [process.communicate(timeout=ANSWER_S_MAX)[0] for process in running]
-        assert [process.returncode for process in running] == [0] * count
-        return [output.splitlines()[-1] for output in outputs]
-
-    yield run
-    for process in running:
-        process.kill()
-        process.communicate()
+    yield start
+    for programs in started:
+        programs.kill()
