@@ -18,6 +18,7 @@ from aiohttp import web
 
 from realtime_bridge.errors import MisuseError
 from telephony.testing.twilio.call import Callback, SimulatedCall
+from telephony.testing.twilio.control import Control
 from telephony.testing.twilio.exchange import CLOSE_S_MAX, Exchange, Number, Timing
 from telephony.testing.twilio.faults import TwilioFaults
 from telephony.testing.twilio.interpreter import Interpreter
@@ -67,7 +68,9 @@ class TwilioSimulator:
 
     async def __aenter__(self) -> Self:
         host, port = self._address
-        self._runner = web.AppRunner(self._api.application(), access_log=None, shutdown_timeout=CLOSE_S_MAX)
+        app = self._api.application()
+        Control(self).add_to(app)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_S_MAX)
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port).start()
         await self._exchange.webhooks.__aenter__()
