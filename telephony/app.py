@@ -118,7 +118,6 @@ def _staffed(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_office(agent, settings) as office:
             app.state.office = office
-            app.state.switchboard = office.switchboard
             front.opened(office)
             try:
                 yield

@@ -34,6 +34,7 @@ from telephony.calls.control_settings import ControlSettings, LengthSettings, Ma
 from telephony.calls.measures import CallMeasures
 from telephony.calls.transfers import Transfers
 from telephony.demo.agent import SCRIPT, front_desk
+from telephony.housekeeping import housekeeping
 from telephony.offline import OFFLINE_KEY, offline_model
 from telephony.outbound.dialler import Dialler
 from telephony.settings import Settings, database_url
@@ -105,6 +106,7 @@ async def open_office(agent: Agent | None, settings: Settings) -> AsyncIterator[
         stack.push_async_callback(commands.close)
         dialler = Dialler(store=store, rest=rest, settings=settings, has_agent=agents.__contains__)
         stack.push_async_callback(dialler.close)
+        await stack.enter_async_context(housekeeping(store, rest, switchboard.live))
         stack.push_async_callback(switchboard.close)
         approvals.start()
         commands.start()

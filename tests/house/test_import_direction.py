@@ -26,17 +26,17 @@ FLOORS = {
         {""},  # the package itself: what users import
     ],
     "telephony": [
-        {"announce", "call_details", "scopes", "settings", "worker_link", "redaction", "latency", "limits", "numbers", "tokens", "playout", "twilio", "demo.agent", "offline"},
+        {"announce", "call_details", "scopes", "settings", "listener", "life", "worker_link", "redaction", "latency", "limits", "numbers", "tokens", "playout", "twilio", "demo.agent", "offline"},
         {"metrics"},
         {"store"},  # what outlives a call; knows no calls
         {"logs", "bridge_inputs", "bridge_commands"},
         {"agents", "holdback", "caller_audio", "phone_audio", "stream", "tones", "truncates"},
         {"agent_audio", "handoff", "own_audio", "testing"},
         {"bridge", "server"},
-        {"transport", "life"},
+        {"transport"},
         {"calls", "worker", "workers"},
         {"outbound", "shared_tokens", "tools"},
-        {"api", "webhooks"},
+        {"api", "housekeeping", "webhooks"},
         {"opening"},
         {"front_office"},
         {"app"},
