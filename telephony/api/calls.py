@@ -19,6 +19,7 @@ from telephony.api.models import (
     Cursor,
     HangUpIn,
     LiveState,
+    MuteIn,
     PressIn,
     SayIn,
     ToolUse,
@@ -121,15 +122,15 @@ async def say(visit: CallsWrite, call_sid: CallSid, response: Response, body: Sa
 
 
 @router.post("/{call_sid}/mute", responses=_STEERING)
-async def mute(visit: CallsWrite, call_sid: CallSid, response: Response) -> CommandResult:
-    """The agent hears silence instead of the caller, until `unmute`."""
-    return await _steer(visit, call_sid, Mute(muted=True), response)
+async def mute(visit: CallsWrite, call_sid: CallSid, response: Response, body: MuteIn | None = None) -> CommandResult:
+    """Silence one side towards the other, until `unmute`; without a body, the caller."""
+    return await _steer(visit, call_sid, Mute(muted=True, who=(body or MuteIn()).who), response)
 
 
 @router.post("/{call_sid}/unmute", responses=_STEERING)
-async def unmute(visit: CallsWrite, call_sid: CallSid, response: Response) -> CommandResult:
-    """The agent hears the caller again."""
-    return await _steer(visit, call_sid, Mute(muted=False), response)
+async def unmute(visit: CallsWrite, call_sid: CallSid, response: Response, body: MuteIn | None = None) -> CommandResult:
+    """Undo `mute`."""
+    return await _steer(visit, call_sid, Mute(muted=False, who=(body or MuteIn()).who), response)
 
 
 @router.post("/{call_sid}/hold", responses=_STEERING)

@@ -194,9 +194,15 @@ class SayIn(In):
 
 
 class PressIn(In):
-    """Keys 0 to 9, * and #; `w` is a pause of half a second."""
+    """Keys 0-9 * # A-D; `w` or `,` is a pause of half a second, `W` one of a whole."""
 
-    digits: Annotated[str, StringConstraints(pattern=r"^[0-9*#ABCDw]{1,64}$")]
+    digits: Annotated[str, StringConstraints(pattern=r"^[0-9*#A-Dw,W]{1,64}$")]
+
+
+class MuteIn(In):
+    """`who` caller: the agent hears silence instead of the caller. agent: the caller hears nothing of the agent."""
+
+    who: Literal["caller", "agent"] = "caller"
 
 
 class PlaceCallIn(In):

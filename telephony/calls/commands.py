@@ -17,7 +17,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Final, TypeAlias
+from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -71,8 +71,8 @@ class HangUp(_Command, frozen=True, kw_only=True, tag="hang_up"):
     reason: str = "hung up by an operator"
     after_goodbye: bool = True
 
-    async def run(self, call: LiveCall) -> None:
-        await call.control.hang_up(self.reason, after_goodbye=self.after_goodbye)
+    async def run(self, call: LiveCall) -> dict[str, Any]:
+        return {"ended": await call.control.hang_up(self.reason, after_goodbye=self.after_goodbye)}
 
 
 class Transfer(_Command, frozen=True, kw_only=True, tag="transfer"):
@@ -82,8 +82,11 @@ class Transfer(_Command, frozen=True, kw_only=True, tag="transfer"):
     warm: bool = False
     summary: str | None = None
 
-    async def run(self, call: LiveCall) -> Any:
-        return await call.control.transfer(self.to, warm=self.warm, summary=self.summary)
+    async def run(self, call: LiveCall) -> dict[str, Any]:
+        how: dict[str, Any] = msgspec.to_builtins(
+            await call.control.transfer(self.to, warm=self.warm, summary=self.summary)
+        )
+        return how
 
 
 class Press(_Command, frozen=True, kw_only=True, tag="press"):
@@ -91,8 +94,8 @@ class Press(_Command, frozen=True, kw_only=True, tag="press"):
 
     digits: str
 
-    async def run(self, call: LiveCall) -> None:
-        await call.control.press(self.digits)
+    async def run(self, call: LiveCall) -> dict[str, Any]:
+        return {"played": await call.control.press(self.digits)}
 
 
 class Hold(_Command, frozen=True, kw_only=True, tag="hold"):
@@ -106,12 +109,14 @@ class Resume(_Command, frozen=True, kw_only=True, tag="resume"):
 
 
 class Mute(_Command, frozen=True, kw_only=True, tag="mute"):
-    """While muted, the model hears silence instead of the caller."""
+    """While muted, the model hears silence instead of the caller; or (`who` agent) the caller hears nothing of the agent."""
 
     muted: bool = True
+    who: Literal["caller", "agent"] = "caller"
 
     async def run(self, call: LiveCall) -> None:
-        await call.control.mute(self.muted)
+        mute = call.control.mute if self.who == "caller" else call.control.mute_agent
+        await mute(self.muted)
 
 
 class Say(_Command, frozen=True, kw_only=True, tag="say"):
@@ -119,8 +124,8 @@ class Say(_Command, frozen=True, kw_only=True, tag="say"):
 
     text: str
 
-    async def run(self, call: LiveCall) -> None:
-        await call.control.say(self.text)
+    async def run(self, call: LiveCall) -> dict[str, Any]:
+        return {"heard": await call.control.say(self.text)}
 
 
 class ShowState(_Command, frozen=True, kw_only=True, tag="state"):
@@ -318,7 +323,7 @@ class CallCommands:
     async def _run(self, call: LiveCall, command: CallCommand, by: str) -> dict[str, Any] | None:
         log.info("call %s: %s by %s", call.sid, command.verb, by)
         error: CommandError | None = None
-        result: Any = None
+        result: dict[str, Any] | None = None
         try:
             result = await command.run(call)
         except BridgeError as e:
@@ -326,12 +331,11 @@ class CallCommands:
         except Exception as e:
             log.exception("call %s: %s failed", call.sid, command.verb)
             error = CommandError("failed", f"{command.verb} failed: {type(e).__name__}; the server's log has more")
-        shown = None if result is None else _shown(result)
         if command.noted:
-            await self._note(call.sid, command, by, error, shown)
+            await self._note(call.sid, command, by, error, result)
         if error is not None:
             raise error
-        return shown
+        return result
 
     async def _note(
         self, call_sid: str, command: CallCommand, by: str, error: CommandError | None, result: dict[str, Any] | None
@@ -346,9 +350,3 @@ class CallCommands:
         del self._running[task]
         if not task.cancelled():
             task.exception()  # seen: told to whoever waited, and noted among the call's events
-
-
-def _shown(result: Any) -> dict[str, Any]:
-    """A command's result as JSON."""
-    plain = msgspec.to_builtins(result)
-    return plain if isinstance(plain, dict) else {"value": plain}

@@ -65,6 +65,9 @@ class Steering:
     async def mute(self, muted):
         await self._note("mute", muted)
 
+    async def mute_agent(self, muted):
+        await self._note("mute_agent", muted)
+
     async def say(self, text):
         if text == "crash":
             raise RuntimeError("a fault of ours")

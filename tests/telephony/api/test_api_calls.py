@@ -138,6 +138,7 @@ COMMANDS = (
     ("say", {"text": "One moment."}, ("say", "One moment.")),
     ("mute", None, ("mute", True)),
     ("unmute", None, ("mute", False)),
+    ("mute", {"who": "agent"}, ("mute_agent", True)),
     ("hold", None, ("hold",)),
     ("resume", None, ("resume",)),
     ("press", {"digits": "1*#"}, ("press", "1*#")),
@@ -160,7 +161,7 @@ def test_a_live_call_is_steered_from_anywhere(database, asked_at):
             audits = await owner.store.access.audits(subject=SID)
             assert [(a.who, a.action) for a in audits][-1] == ("token:ann", "call.hang_up")
             events = [e.data["verb"] for e in await owner.store.calls.events(SID) if e.kind == "command"]
-            assert events == [done[0] for *_, done in COMMANDS]
+            assert events == [path.replace("-", "_").removeprefix("un") for path, *_ in COMMANDS]
 
     run(main())
 
