@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from picows import (
     ws_connect,
 )
 from picows.picows import WSCloseHandshake
+from picows.url import WSParsedURL
 
 from realtime_bridge.errors import TransportError
 from realtime_bridge.transport.base import ModelLost
@@ -97,6 +99,7 @@ class ModelSocket(WSListener):
         self._on_lost = on_lost
         self._limits = limits
         self._loop = asyncio.get_running_loop()
+        self._dialled: socket.socket | None = None  # until the model has answered the upgrade
         self._transport: WSTransport | None = None
         self._parts: bytearray | None = None  # of a message in fragments
         self._parts_are_text = False
@@ -159,6 +162,7 @@ class ModelSocket(WSListener):
                     auto_ping_reply_timeout=limits.silence_s_max,
                     auto_ping_strategy=WSAutoPingStrategy.PING_WHEN_IDLE,
                     logger_name=_PicowsLog(log, {}),
+                    socket_factory=self._dial,
                 )
             if self._transport is None:
                 raise TransportError("the model hung up instead of answering the upgrade")
@@ -173,17 +177,43 @@ class ModelSocket(WSListener):
         except (WSError, ValueError) as e:  # of the URL
             raise TransportError(f"the model cannot be reached: {_short(e)}", retryable=False) from e
 
+    async def _dial(self, url: WSParsedURL) -> socket.socket:
+        """One address after the other, as `loop.create_connection` does; but here the socket is known to `_abandon`."""
+        error = OSError(f"{url.host} has no address")
+        for family, kind, protocol, _, address in await self._loop.getaddrinfo(
+            url.host, url.port, type=socket.SOCK_STREAM
+        ):
+            dialled = socket.socket(family, kind, protocol)
+            dialled.setblocking(False)
+            try:
+                await self._loop.sock_connect(dialled, address)
+            except OSError as e:
+                dialled.close()
+                error = e
+            except BaseException:
+                dialled.close()
+                raise
+            else:
+                self._dialled = dialled
+                return dialled
+        raise error
+
     def _abandon(self) -> None:
-        """Nobody waits for this socket any more. If it opens all the same, it is closed at once, and if nothing comes
-        of it, picows closes it after `open_s_max`."""
+        """Nobody waits for this socket any more. If it opens all the same, it is closed at once."""
         self._over = True
         if self._transport is not None:
             self._transport.disconnect(graceful=False)
+        elif self._dialled is not None:
+            # picows would wait for the model's answer to the upgrade: this is the end of the stream instead.
+            with contextlib.suppress(OSError):  # it is closed already
+                self._dialled.shutdown(socket.SHUT_RDWR)
+        self._dialled = None
 
     # ---- picows calls these --------------------------------------------------------------------------------------------
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self._transport = transport
+        self._dialled = None
         if self._over:
             transport.disconnect(graceful=False)
         else:

@@ -473,6 +473,18 @@ async def test_a_model_that_answers_when_nobody_waits_any_more_is_left_at_once()
 
 
 @on_both_loops
+async def test_a_model_that_does_not_answer_is_left_as_soon_as_nobody_waits_for_it():
+    asked = []
+    async with RawModel(lambda accept: asked.append(accept) or b"") as model:
+        opening = asyncio.create_task(ModelSocket.open(Endpoint(model.url, HEADERS), on_frame=print, on_lost=print))
+        await until(lambda: asked)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        await asyncio.wait_for(model.gone.wait(), 0.5)
+
+
+@on_both_loops
 async def test_an_opening_cancelled_at_any_moment_leaves_no_socket():
     turns, opened = 0, None
     limits = SocketLimits(open_s_max=0.5, close_s_max=0.01)
