@@ -6,6 +6,7 @@ away, a worker still knows its own tokens; those of others are refused, and thei
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 from collections import deque
@@ -22,6 +23,9 @@ from telephony.tokens import TOKEN_SECONDS, TokenVerdict
 log = logging.getLogger(__name__)
 
 UNSHARED_MAX: Final = 1000
+SHARE_S_MAX: Final = 1.0  # the phone rings meanwhile
+REDEEM_S_MAX: Final = 1.5  # the caller hears nothing meanwhile
+_SLOW: Final = "the database does not answer in time"
 
 
 class TokenStore(Protocol):
@@ -50,18 +54,20 @@ class SharedTokens:
         """Make a token of ours known. Never raises: if it fails, the token is good at this worker only."""
         expires_at = self._clock() + timedelta(seconds=TOKEN_SECONDS)
         try:
-            await self._store.put(_hash(token), details.call_sid, expires_at, msgspec.to_builtins(details))
-        except StoreError as e:
-            log.warning("call %s can be answered by this worker only: %s", details.call_sid, e)
+            async with asyncio.timeout(SHARE_S_MAX):
+                await self._store.put(_hash(token), details.call_sid, expires_at, msgspec.to_builtins(details))
+        except (StoreError, TimeoutError) as e:
+            log.warning("call %s can be answered by this worker only: %s", details.call_sid, str(e) or _SLOW)
             self._unshared.append(_hash(token))
 
     async def redeem(self, token: str, call_sid: str, known: TokenVerdict) -> TokenVerdict:
         """Use a token up. `known`: what this worker knows of it. Never raises."""
         digest = _hash(token)
         try:
-            found = await self._store.use(digest, call_sid, self._clock())
-        except StoreError as e:
-            log.warning("call %s: its token is judged without the store: %s", call_sid, e)
+            async with asyncio.timeout(REDEEM_S_MAX):
+                found = await self._store.use(digest, call_sid, self._clock())
+        except (StoreError, TimeoutError) as e:
+            log.warning("call %s: its token is judged without the store: %s", call_sid, str(e) or _SLOW)
             return known
         if found is None:
             if known is TokenVerdict.VALID and digest not in self._unshared:
