@@ -25,12 +25,14 @@ from telephony.testing.twilio.line import Heard, Line
 from telephony.testing.twilio.media import MediaStream
 from telephony.testing.twilio.people import MachineRun, Person, begin, digits_of
 from telephony.testing.twilio.records import FINAL_STATUSES, Alert, Executed, Recording, StatusChange, Webhook
-from telephony.testing.twilio.sound import mix
+from telephony.testing.twilio.sound import RATE, mix
+from telephony.testing.twilio.voices import words_of
 from telephony.testing.twilio.webhooks import WebhookError
 
 Direction = Literal["inbound", "outbound-api", "outbound-dial"]
 
 WAIT_S: Final = 20.0  # of the `until` methods
+UTTERANCE_PAUSE_S: Final = 0.6  # shorter pauses are within an utterance
 TIME_LIMIT_S: Final = 4 * 3600.0  # of a call, unless it has one of its own
 _EVENT_OF: Final = {"initiated": "initiated", "ringing": "ringing", "in-progress": "answered"}
 _EARLY_S: Final = 0.0005  # loops round their timers to milliseconds
@@ -88,7 +90,7 @@ class SimulatedCall:
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
     started: datetime | None = None
     ended: datetime | None = None
-    failure: Exception | None = None  # what the person's script raised; `until` raises it again
+    failure: Exception | None = None  # what a mistake in a script, or here, raised; `until` raises it again
     _sequence: int = 0
     _program: asyncio.Task[None] | None = None
     _timer: asyncio.TimerHandle | None = None
@@ -148,6 +150,24 @@ class SimulatedCall:
     def sent(self, kind: str) -> list[Webhook]:
         """The webhooks of this kind that this call has sent."""
         return [webhook for webhook in self.webhooks if webhook.kind == kind]
+
+    async def words(self, *, since: float = float("-inf")) -> str:
+        """What the person has heard, in words, whoever said it; a line for each utterance. `since`: of the monotonic clock.
+
+        Offline recognition, right in some nineteen of twenty words. Raises MisuseError without the [local] extra.
+        """
+        heard = self.heard
+        utterances: list[tuple[float, float]] = []
+        for span in heard.audible:
+            if span.end <= since:
+                continue
+            if utterances and span.start - utterances[-1][1] < UTTERANCE_PAUSE_S:
+                utterances[-1] = (utterances[-1][0], span.end)
+            else:
+                utterances.append((max(span.start, since), span.end))
+        sounds = [heard.heard(start - 0.1, round((end - start + 0.2) * RATE)) for start, end in utterances]
+        lines = [await asyncio.to_thread(words_of, sound) for sound in sounds]
+        return "\n".join(line for line in lines if line)
 
     async def until(self, condition: Callable[[], object], what: str = "that", timeout_s: float = WAIT_S) -> None:
         """Wait until this is so; looked at whenever something happens. Raises TimeoutError, which says how things are."""
@@ -282,6 +302,11 @@ class SimulatedCall:
             self._keep_recording(self.recording_wish, self.line)
         self.set_status(status, callbacks=callbacks)
 
+    def fail(self, error: Exception) -> None:
+        """A script of the test's, or this simulator, has a mistake: the call is over, and `until` raises it."""
+        self.failure = error
+        self.finish("failed")
+
     def at_end(self, end: Callable[[], None]) -> Callable[[], None]:
         """Call this when the leg is over; returns what takes it back."""
         self._ending.append(end)
@@ -305,8 +330,7 @@ class SimulatedCall:
         try:
             line.advance(now)
         except Exception as e:
-            self.failure = e
-            self.finish("completed")
+            self.fail(e)
             raise
         if not self.is_over:
             delay_s = max(line.next_frame_at - now, 0) + _EARLY_S

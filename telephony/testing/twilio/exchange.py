@@ -41,6 +41,8 @@ class Number:
     status_callback: str = ""
     status_callback_method: str = "POST"
     friendly_name: str = ""
+    voice_application_sid: str = ""  # shown by REST only
+    trunk_sid: str = ""  # shown by REST only
 
 
 @dataclass(slots=True)

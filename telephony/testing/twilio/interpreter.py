@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urljoin
 
+from realtime_bridge.errors import MisuseError
 from telephony.testing.twilio.call import SimulatedCall
 from telephony.testing.twilio.joining import connect, dial, enqueue
 from telephony.testing.twilio.program import HANG_UP, LEAVE, Jump, Next, Outcome, Program
@@ -49,6 +50,9 @@ class Interpreter:
                 jump = outcome if isinstance(outcome, Jump) else None
         except (WebhookError, TwimlError) as e:
             await self._application_error(int(e.code or 0), str(e))
+        except Exception as e:
+            call.fail(e)
+            raise
         call.finish("completed" if call.answered_at is not None else "failed")
 
     async def whisper(self) -> None:
@@ -161,7 +165,11 @@ class Interpreter:
         line = self.call.live_line
         if verb.name == "Play" and (digits := verb.get("digits")):
             now = time.monotonic()
-            await asyncio.sleep(line.send_digits(digits, now) - now)
+            try:
+                end = line.send_digits(digits, now)
+            except MisuseError as e:
+                raise TwimlError(13325, f"Invalid digits: {e}") from e  # Play: Invalid DTMF digits
+            await asyncio.sleep(end - now)
             return Next.NEXT
         sound = await self._sound(verb)
         for _ in range(loops if sound else 0):

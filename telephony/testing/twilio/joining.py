@@ -16,7 +16,7 @@ from telephony.testing.twilio.line import join
 from telephony.testing.twilio.media import MediaStream
 from telephony.testing.twilio.program import LEAVE, NEXT, Jump, Outcome, Program
 from telephony.testing.twilio.rooms import Room, WaitingLine
-from telephony.testing.twilio.sound import hold_music, ringback
+from telephony.testing.twilio.sound import beep, hold_music, ringback, silence
 from telephony.testing.twilio.twiml import TwimlError, Verb
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ async def _answers(interpreter: Interpreter, leg: SimulatedCall, noun: Verb, ver
     if noun.get("url"):
         url = urljoin(interpreter.program.url, noun.get("url"))
         await _whisper(interpreter, leg, Program(url, noun.get("method", "POST").upper(), kind="whisper"))
-    return not leg.is_over
+    return not leg.is_over and not leg.detached
 
 
 async def _whisper(interpreter: Interpreter, leg: SimulatedCall, program: Program) -> None:
@@ -196,12 +196,14 @@ async def _whisper(interpreter: Interpreter, leg: SimulatedCall, program: Progra
     runner = type(interpreter)(leg, program)
     whispering = asyncio.ensure_future(runner.whisper())
     forget = leg.at_end(lambda: _cancel(whispering))
+    leg.on_redirect = lambda: _cancel(whispering)
     try:
         await asyncio.wait((whispering,))
         if not whispering.cancelled():
             whispering.result()
     finally:
         forget()
+        leg.on_redirect = None
         whispering.cancel()
 
 
@@ -253,10 +255,13 @@ async def _conference(interpreter: Interpreter, verb: Verb, noun: Verb) -> dict[
     room = rooms.get(noun.text)
     if room is None or room.over.is_set():
         room = rooms[noun.text] = Room(noun.text, call.exchange.new_sid("CF"))
-    stop_music = _play(call, hold_music)
+    stop_music = _play(call, hold_music if noun.attributes.get("waitUrl") != "" else silence)
     line = call.live_line
     tell = _conference_teller(interpreter, noun, room)
     began = time.monotonic()
+    if noun.get("beep", "true") not in ("false", "onExit"):
+        for other in room.members:
+            other.line.announcer.play(beep(), "", began)
     starts = noun.get("startConferenceOnEnter", "true").lower() != "false"
     member = room.enter(call.sid, line, starts=starts, muted=noun.flag("muted"), on_event=tell)
     call.news()

@@ -36,14 +36,17 @@ class Form(Protocol):
 @dataclass(slots=True)
 class Permissions:
     """Who may be called. `refused`: prefix of a number -> Twilio's error code. `verified`: other numbers to call from, and
-    on a trial account the only ones to call."""
+    on a trial account the only ones to call. `status`: of the account, which calls nobody unless it is active."""
 
     refused: dict[str, int] = field(default_factory=dict)
     verified: set[str] = field(default_factory=set)
     trial: bool = False
+    status: Literal["active", "suspended", "closed"] = "active"
 
     def check(self, to: str, from_: str, own: Iterable[str]) -> None:
         """Raises RefusedError."""
+        if self.status != "active":
+            raise RefusedError(20005)
         if not to:
             raise RefusedError(21201)
         if not from_:

@@ -12,6 +12,7 @@ from realtime_bridge.errors import ProtocolError
 _STATUS: Final = {20003: 401, 20404: 404, 20429: 429, 20500: 500, 21215: 400, 20005: 403}
 MESSAGES: Final = {
     20003: "Authenticate",
+    20005: "Account is not active",
     20404: "The requested resource {value} was not found",
     20429: "Too Many Requests",
     20500: "An internal server error has occurred",

@@ -20,13 +20,13 @@ PAGE_SIZE: Final = 50
 PAGE_SIZE_MAX: Final = 1000
 
 
-def account_json(exchange: Exchange, created: datetime) -> dict[str, Any]:
+def account_json(exchange: Exchange, created: datetime, *, status: str, trial: bool) -> dict[str, Any]:
     uri = f"{API}/{exchange.account_sid}.json"
     return {
         "sid": exchange.account_sid,
         "friendly_name": "Simulated account",
-        "status": "active",
-        "type": "Full",
+        "status": status,
+        "type": "Trial" if trial else "Full",
         "owner_account_sid": exchange.account_sid,
         "auth_token": "hidden",
         "date_created": format_datetime(created),
@@ -82,7 +82,8 @@ def number_json(exchange: Exchange, number: Number) -> dict[str, Any]:
         "voice_fallback_url": number.voice_fallback_url,
         "voice_fallback_method": number.voice_fallback_method,
         "voice_caller_id_lookup": False,
-        "voice_application_sid": "",
+        "voice_application_sid": number.voice_application_sid,
+        "trunk_sid": number.trunk_sid,
         "status_callback": number.status_callback,
         "status_callback_method": number.status_callback_method,
         "api_version": "2010-04-01",

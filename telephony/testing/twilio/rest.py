@@ -43,6 +43,8 @@ _NUMBER_FIELDS: Final = {
     "StatusCallback": "status_callback",
     "StatusCallbackMethod": "status_callback_method",
     "FriendlyName": "friendly_name",
+    "VoiceApplicationSid": "voice_application_sid",
+    "TrunkSid": "trunk_sid",
 }
 
 
@@ -142,7 +144,9 @@ class RestApi:
     # ---- calls ---------------------------------------------------------------------------------------------------------
 
     async def _account(self, _request: web.Request) -> web.Response:
-        return web.json_response(account_json(self.exchange, self.created))
+        return web.json_response(
+            account_json(self.exchange, self.created, status=self.permissions.status, trial=self.permissions.trial)
+        )
 
     async def _create_call(self, request: web.Request) -> web.Response:
         call = order(self.exchange, self.permissions, await request.post())

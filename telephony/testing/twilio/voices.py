@@ -1,4 +1,4 @@
-"""How the simulated Twilio and its people speak: in real words where the [local] extra is installed."""
+"""How the simulated Twilio and its people speak, and what they understand: real words, with the [local] extra."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import importlib.util
 import threading
 from functools import cache
 
-from realtime_bridge.audio.transcode import Pcm24kTranscoder
+from realtime_bridge.localmodel.formats import for_recognizer, from_voice
 from realtime_bridge.localmodel.hibari_voice import HibariVoice
+from realtime_bridge.localmodel.moonshine import MoonshineRecognizer
 from telephony.testing.twilio.sound import Voice, murmur
 
 
@@ -35,6 +36,19 @@ class _Speech:
     def _say(self, text: str) -> bytes:
         if self._engine is None:
             self._engine = HibariVoice()  # loads in a second
-        transcoder = Pcm24kTranscoder()
-        parts = [transcoder.to_phone((audio * 32767).astype("<i2").tobytes()) for _, audio in self._engine.speak(text)]
-        return b"".join(parts) + transcoder.flush_to_phone() or murmur(text)
+        rate = self._engine.sample_rate
+        parts = [from_voice(audio, rate, "audio/pcmu") for _, audio in self._engine.speak(text)]
+        return b"".join(parts) or murmur(text)
+
+
+def words_of(mulaw: bytes) -> str:
+    """What somebody who hears this (8 kHz mu-law, speech only) understands. Raises MisuseError without the [local] extra.
+
+    Safe to call from any thread; half a second for a long sentence.
+    """
+    return _recognizer().transcribe(for_recognizer(mulaw, "audio/pcmu"))
+
+
+@cache
+def _recognizer() -> MoonshineRecognizer:
+    return MoonshineRecognizer()

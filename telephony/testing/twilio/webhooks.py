@@ -76,7 +76,7 @@ class Webhooks:
     _tokens: int = field(default=0)
 
     async def __aenter__(self) -> Self:
-        self._session = ClientSession(connector=TCPConnector(limit=0), auto_decompress=False)
+        self._session = ClientSession(connector=TCPConnector(limit=0, force_close=True), auto_decompress=False)
         return self
 
     async def __aexit__(self, *_: object) -> None:

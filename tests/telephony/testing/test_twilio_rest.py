@@ -106,6 +106,15 @@ async def test_a_trial_account_calls_verified_numbers_only():
 
 
 @together
+async def test_a_suspended_account_calls_nobody():
+    async with simulated() as twilio:
+        twilio.permissions.status = "suspended"
+        account = await twilio.do(lambda c: c.api.accounts(twilio.account_sid).fetch())
+        assert (account.status, account.type) == ("suspended", "Full")
+        assert await twilio.refused() == (403, 20005)
+
+
+@together
 async def test_only_the_account_and_its_keys_get_in():
     async with simulated(api_keys={KEY_SID: "key secret"}) as twilio:
         account = await twilio.do(

@@ -127,6 +127,7 @@ async def test_a_rejected_call_is_never_answered(reason, status):
     (response("<Sing>La</Sing>"), 12200),
     (response("<Gather><Dial/></Gather>"), 12200),
     (response('<Pause length="long"/>'), 12200),
+    (response('<Play digits="12!"/>'), 13325),
 )
 async def test_what_twilio_cannot_run_ends_in_an_apology_and_an_alert(answer, code):
     async with answering(answer) as (twilio, _):
