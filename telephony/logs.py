@@ -20,7 +20,7 @@ from telephony.redaction import Redactor
 # They tell of every connection, request or statement what matters to nobody, or to whoever debugs them.
 CHATTY: Final = (
     "aiosqlite", "alembic", "httpcore", "httpx", "openai", "opentelemetry", "picows", "sqlalchemy", "twilio", "uvicorn",
-    "websockets",
+    "websockets", "realtime_bridge.transport.model_socket",
 )  # fmt: skip
 
 _call_sid: contextvars.ContextVar[str | None] = contextvars.ContextVar("call_sid", default=None)

@@ -20,9 +20,10 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from realtime_bridge.embedded import EmbeddedServer
-from realtime_bridge.errors import InternalError, TransportError
+from realtime_bridge.errors import InternalError
 from telephony import metrics
 from telephony.handoff import media_handoff
+from telephony.listener import BACKLOG, listen, url_of
 from telephony.settings import Settings, check_exposure
 from telephony.stream import MediaEndpoint
 
@@ -32,7 +33,6 @@ SayGoodbye: TypeAlias = Callable[[], Awaitable[None]]  # to every call that is l
 
 FIRST_REQUEST_SECONDS_MAX: Final = 10.0
 SHUTDOWN_SECONDS_MAX: Final = 5
-BACKLOG: Final = 512
 GOODBYE_SECONDS_MAX: Final = 20.0  # a sentence, and the way out of the phone's buffer
 LOOK_SECONDS: Final = 0.1  # how often a server that drains looks whether calls are left
 
@@ -155,17 +155,3 @@ class _Http(H11Protocol):
         request: object = self.scope  # None before the first, whatever the type says
         if request is None and not self.transport.is_closing():
             self.transport.close()
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises TransportError when the address cannot be had."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
-    except OSError as e:
-        raise TransportError(f"cannot listen on {host}, port {port}: {e}", retryable=False) from e
-
-
-def url_of(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -10,8 +10,8 @@ import socket
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-from telephony.life import Signals
 from telephony.server import PhoneServer
+from telephony.signals import Signals
 from telephony.worker_link import REPORT_SECONDS, WorkerEnd, WorkerState
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from telephony.life import Signals
+from telephony.signals import Signals
 from telephony.worker_link import WORKER_ENV, SupervisorEnd, WorkerReport, WorkerState
 
 log = logging.getLogger(__name__)
@@ -150,6 +150,7 @@ class Supervisor:
         worker.report, worker.reported_at = report, asyncio.get_running_loop().time()
         if report.state is not WorkerState.STARTING and not worker.ready.is_set():
             worker.ready.set()
+            log.info("worker %d is ready", number)
             self._changed.set()
             self._accept(wanted=not self._listener_closed)
 

@@ -136,6 +136,7 @@ class Switchboard:
             call = LiveCall(
                 details=expected.details, session=session, transport=transport, context=context, control=control
             )
+            log.info("the call begins: %s, with %s", expected.details.direction, agent.name)
             self.live.began(call)
             async with session:
                 async for event in session:
@@ -161,6 +162,7 @@ class Switchboard:
             if recorder is not None:
                 record = await self._write_down(session, recorder, control.ending or reason)
             ending = CallEnding(reason=control.ending or reason, in_order=in_order, record=record)
+            log.info("the call is over: %s", ending.reason)
             self.live.ended(expected.details, ending)
 
     def _session(

@@ -11,16 +11,15 @@ from typing import Annotated
 
 import typer
 
-from telephony.life import Signals, run, serve_until_told
+from telephony.listener import listen, url_of
 from telephony.logs import configure_logging
-from telephony.server import GOODBYE_SECONDS_MAX, PhoneServer, listen, url_of
 from telephony.settings import Settings, check_exposure, check_signing, load_settings, secret_values
-from telephony.worker import joined
+from telephony.signals import Signals, run
 from telephony.worker_link import MULTIPROC_DIR, worker_identity
 
 log = logging.getLogger(__name__)
 
-_CLOSE_SECONDS_MAX = 30.0  # for sockets and records, after the last call
+_CLOSE_SECONDS_MAX = 60.0  # for goodbyes, sockets and records, when calls have gone on for as long as they may
 
 
 def serve(
@@ -59,9 +58,12 @@ def serve(
 
 async def _serve(settings: Settings, signals: Signals, *, link: int | None = None) -> int:
     """One process that answers calls: by itself, or as a worker at this end of a link."""
-    # Here, since a supervisor needs none of it, and a worker's metrics must know first that it is one.
+    # A supervisor, which must know where the numbers of /metrics are before they are imported, needs none of this.
     from telephony.app import create_app  # noqa: PLC0415 - as said
     from telephony.calls.farewell import say_goodbye  # noqa: PLC0415 - as said
+    from telephony.life import serve_until_told  # noqa: PLC0415 - as said
+    from telephony.server import PhoneServer  # noqa: PLC0415 - as said
+    from telephony.worker import joined  # noqa: PLC0415 - as said
 
     app = create_app(settings=settings)
     async with contextlib.AsyncExitStack() as stack:
@@ -97,7 +99,7 @@ async def _supervise(settings: Settings, signals: Signals) -> int:
             command=[sys.executable, "-c", "from telephony.cli import main; main()", *sys.argv[1:]],
             workers=settings.workers,
             environment=await _shared_model(settings, stack),
-            stop_s_max=settings.drain_seconds_max + GOODBYE_SECONDS_MAX + _CLOSE_SECONDS_MAX,
+            stop_s_max=settings.drain_seconds_max + _CLOSE_SECONDS_MAX,
             on_death=metrics.worker_died,
         )
         return await supervisor.run(signals, on_ready=lambda: _tell_where(url))

@@ -12,24 +12,24 @@ import sys
 
 from telephony.worker_link import WorkerEnd, WorkerState, worker_identity
 
+CALLS = set()
+
 
 class Stub(asyncio.Protocol):
-    calls: set = set()
-
     def connection_made(self, transport):
         self.transport = transport
         transport.write(b"%d\n" % os.getpid())
 
     def data_received(self, data):
         if data == b"call":
-            self.calls.add(self)
+            CALLS.add(self)
         elif data == b"die":
             os.kill(os.getpid(), signal.SIGKILL)
         elif data == b"block":
             os.kill(os.getpid(), signal.SIGSTOP)
 
     def connection_lost(self, exc):
-        self.calls.discard(self)
+        CALLS.discard(self)
 
 
 async def main():
@@ -49,9 +49,9 @@ async def main():
         on_orphaned=ending.set,
     )
     with link:
-        while not (ending.is_set() and not Stub.calls):
+        while not (ending.is_set() and not CALLS):
             state = WorkerState.DRAINING if ending.is_set() else WorkerState.READY
-            link.report(state, calls=len(Stub.calls), connections=0)
+            link.report(state, calls=len(CALLS), connections=0)
             await asyncio.sleep(0.02)
 
 
