@@ -34,6 +34,7 @@ from telephony.call_details import CallDetails
 from telephony.calls.activity import Activity
 from telephony.calls.control_keys import KeyDesk
 from telephony.calls.control_settings import ControlSettings
+from telephony.calls.control_speech import SpeechDesk
 from telephony.calls.control_transfer import TransferDesk, TransferRest
 from telephony.calls.ending import Command, Do, Ending, HangUp, SayWords
 from telephony.calls.length import CallLength
@@ -41,7 +42,6 @@ from telephony.calls.machine_message import MachineMessage
 from telephony.calls.silence import Prompt, SilencePolicy
 from telephony.calls.transfer import TransferResult, not_possible
 from telephony.calls.transfers import Transfers
-from telephony.calls.utterance import Outcome, Utterance, say_exactly
 from telephony.transport import TwilioTransport
 from telephony.twilio.rest_errors import TwilioRestError
 
@@ -51,8 +51,6 @@ HEARD_S_MAX = 15.0  # past the time at which all that was sent must have been he
 BEFORE_HOLD_S_MAX = 10.0
 CLOSE_S_MAX = 5.0
 SAY_CHARS_MAX = 2000
-WARN_TRIES = 3  # to say what matters to a caller who talks into it
-UTTERANCES_MAX = 16
 
 _WITHDRAWN = "The caller spoke before your goodbye was over, so the call goes on. Hang up again when it is time."
 
@@ -93,8 +91,7 @@ class CallControl:
         )
         self._hang_ups: set[asyncio.Future[bool]] = set()
         self._keys = KeyDesk(self, settings.digits)
-        self._utterances: dict[str, tuple[Utterance, asyncio.Future[Outcome]]] = {}
-        self._utterance_count = 0
+        self._speech = SpeechDesk(self)
         self._hold_until: float | None = None
         self._playing = 0  # pieces of our own audio that are being heard
         self._transfers = transfers
@@ -181,7 +178,7 @@ class CallControl:
         """
         if not 0 < len(text.strip()) <= SAY_CHARS_MAX:
             raise MisuseError(f"say: 1 to {SAY_CHARS_MAX} characters")
-        return await self._utter(text, interrupt=interrupt, hear=True) == "said"
+        return await self._speech.say(text, interrupt=interrupt, hear=True) == "said"
 
     async def play(self, mulaw: bytes) -> bool:
         """The caller hears this recording (mu-law, 8 kHz) after what the agent is saying. True: to its end."""
@@ -214,8 +211,10 @@ class CallControl:
             self.hold_line()
 
     async def resume(self) -> None:
-        """Take the caller off hold."""
-        self.take_line_back()
+        """Take the caller off hold; a transfer that the caller waits for is called off."""
+        self._desk.withdraw()
+        if not self._desk.in_progress:
+            self.take_line_back()
 
     async def mute(self, muted: bool = True) -> None:
         """While muted, the model hears silence instead of the caller."""
@@ -315,28 +314,6 @@ class CallControl:
             self._playing -= bool(mulaw)
             self.rearm()
 
-    async def _utter(self, text: str, *, interrupt: bool = False, hear: bool = False) -> Outcome:
-        """Have the agent say this; done when it has been made, or (`hear`) when the caller has heard it."""
-        if self._over or self._session is None or not self._begun or len(self._utterances) >= UTTERANCES_MAX:
-            return "failed"
-        self._utterance_count += 1
-        token = f"say_{self._utterance_count}"
-        done: asyncio.Future[Outcome] = self._loop.create_future()
-        utterance = Utterance(token, self._clock())
-        self._utterances[token] = utterance, done
-        try:
-            if interrupt:
-                await self._session.interrupt()
-            await self._session.create_response(say_exactly(text, token))
-            self.rearm()
-            outcome = await asyncio.shield(done)
-            if outcome == "said" and hear and not await self.all_heard():
-                return "failed"
-            return "cut" if utterance.cut else outcome
-        finally:
-            self._utterances.pop(token, None)
-            self.rearm()
-
     # ---- what happens in the call --------------------------------------------------------------------------------------
 
     def _on_event(self, event: events.SessionEvent) -> None:
@@ -346,9 +323,10 @@ class CallControl:
             return
         if not self._begun:
             self._begun = True
+            if self._session is not None:
+                self._speech.begin(self._session)
             self._step(now)
-        for utterance, _ in self._utterances.values():
-            utterance.handle(event, now)
+        self._speech.happened(event, now)
         self._keys.happened(event, now)
         changed = self._activity.handle(event, now)
         match event:
@@ -360,7 +338,7 @@ class CallControl:
                 self._silence.caller_was_heard()
                 if self._ending.before_its_words_are_out:
                     self._end(self._ending.caller_spoke_into_it())
-        if changed or self._utterances:
+        if changed or self._speech.waits:
             self._step(now)
 
     def _on_time(self) -> None:
@@ -370,10 +348,7 @@ class CallControl:
         """All that is due."""
         if self._over or not self._begun:
             return
-        for utterance, done in self._utterances.values():
-            utterance.due(now)
-            if utterance.outcome is not None and not done.done():
-                done.set_result(utterance.outcome)
+        self._speech.due(now)
         self._desk.due(now)
         self._keys.due(now)
         if self._hold_until is not None and now >= self._hold_until and not self._desk.in_progress:
@@ -388,18 +363,18 @@ class CallControl:
     def _policies(self, now: float) -> None:
         length = self._length.due(now)
         if length == "warn":
-            self.in_background(self._say_surely(self.settings.length.warning))
+            self.in_background(self._speech.say_surely(self.settings.length.warning))
         elif length == "end":
             self.begin_hang_up(HangUp(reason="the call's time was up", words=self.settings.length.goodbye, final=True))
         step = self._silence.due(self._still_since(now), now)
         if isinstance(step, Prompt):
-            self.in_background(self._say_surely(step.text, tries=1))
+            self.in_background(self._speech.say_surely(step.text, tries=1))
         elif step is not None:
             self.begin_hang_up(HangUp(reason="the caller was silent", words=step.text))
 
     def _still_since(self, now: float) -> float | None:
         steered = self.on_hold or self._desk.in_progress or self._ending.in_progress
-        if steered or self._playing or self._keys.waited_for or self._utterances:
+        if steered or self._playing or self._keys.waited_for or self._speech.waits:
             return None
         return self._activity.still_since(now)
 
@@ -416,16 +391,10 @@ class CallControl:
             self._keys.next_deadline(),
             self._desk.next_deadline(),
             self._hold_until if self._hold_until is not None and not self._desk.in_progress else inf,
-            *(utterance.next_deadline() for utterance, _ in self._utterances.values()),
+            self._speech.next_deadline(),
         )
         at = min(deadlines)
         self._alarm.set(at if at < inf else None)
-
-    async def _say_surely(self, text: str, *, tries: int = WARN_TRIES) -> None:
-        """Once more, where the caller talks into it."""
-        for _ in range(tries):
-            if await self._utter(text, hear=True) != "cut" or self._over:
-                return
 
     def _hold_is_over(self) -> None:
         self.take_line_back()
@@ -471,7 +440,7 @@ class CallControl:
             self.rearm()
 
     async def _say_goodbye(self, text: str) -> None:
-        await self._utter(text)
+        await self._speech.say(text)
         self._end(self._ending.said())
 
     async def _end_call(self) -> None:
@@ -503,6 +472,4 @@ class CallControl:
         self._desk.caller_gone()
         self._settle_hang_ups(ended=True)
         self._keys.end()
-        for _, done in self._utterances.values():
-            if not done.done():
-                done.set_result("cut")
+        self._speech.end()

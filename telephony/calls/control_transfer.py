@@ -124,6 +124,11 @@ class TransferDesk:
         if self._machine is not None:
             self._do(self._machine.due(now))
 
+    def withdraw(self) -> None:
+        """The caller is wanted back."""
+        if self._machine is not None:
+            self._do(self._machine.withdraw())
+
     def caller_gone(self) -> None:
         """The caller's stream is over, or is about to be."""
         if self._machine is not None:

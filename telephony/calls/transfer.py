@@ -18,7 +18,7 @@ from math import inf
 from typing import Final, Literal, TypeAlias
 
 Outcome: TypeAlias = Literal[
-    "connected", "declined", "no_answer", "busy", "failed", "too_late", "caller_gone", "not_possible"
+    "connected", "declined", "no_answer", "busy", "failed", "too_late", "withdrawn", "caller_gone", "not_possible"
 ]
 
 # Final states of a call; https://www.twilio.com/docs/voice/api/call-resource#call-status-values
@@ -36,6 +36,7 @@ _TOLD: Final[dict[Outcome, str]] = {
     "busy": "The line is busy.",
     "failed": "The call to the person could not be made.",
     "too_late": "The person did not take the call in time.",
+    "withdrawn": "The transfer was called off.",
     "caller_gone": "The caller has hung up.",
     "not_possible": "Transfers are not possible at the moment.",
 }
@@ -182,6 +183,10 @@ class Transfer:
                 TransferResult("connected", _TOLD["connected"])
             )  # our stream ends when Twilio moves them
         return self._give_up("caller_gone")
+
+    def withdraw(self) -> list[Command]:
+        """The caller is wanted back. Too late once the person has accepted."""
+        return [] if self._phase in (_Phase.MOVING, _Phase.OVER) else self._give_up("withdrawn")
 
     def due(self, now: float) -> list[Command]:
         """To be called at `next_deadline`."""

@@ -85,7 +85,7 @@ class TwilioAtHand:
 
     async def _answer(self, what):
         if "slow" in self.fails:
-            await asyncio.sleep(3600)
+            await asyncio.sleep(30)  # as long as a client of Twilio's API would wait, at most
         await asyncio.sleep(self._takes_s)
         if what in self.fails:
             raise TwilioRestError("Twilio refuses", code=None, status=500, kind="unknown")
@@ -113,10 +113,11 @@ class SteeredCall:
         self._plan.append((seconds, what))
         return self
 
-    def run(self, steps) -> CallResult:
-        return run_virtual(self._run(steps))
+    def run(self, steps, **network) -> CallResult:
+        """`network`: links, as `place_virtual_call` takes them."""
+        return run_virtual(self._run(steps, network))
 
-    async def _run(self, steps):
+    async def _run(self, steps, network):
         switchboard = Switchboard(
             self._agent,
             model="scripted",
@@ -134,10 +135,12 @@ class SteeredCall:
         details = self._details or CallDetails(call_sid=self.phone.ids.call_sid, caller=THEIRS, called=OURS)
         switchboard.expect(details)
         try:
-            return await place_virtual_call(switchboard.answer, steps, phone=self.phone)
+            return await place_virtual_call(switchboard.answer, steps, phone=self.phone, **network)
         finally:
             await switchboard.close()
-            left = asyncio.all_tasks() - {asyncio.current_task()}
+            if left := asyncio.all_tasks() - {asyncio.current_task()}:
+                assert "slow" in self.twilio.fails or self.twilio._takes_s > 1, left
+                _, left = await asyncio.wait(left, timeout=60)
             assert not left, left
 
     def _control(self, transport, details):

@@ -224,6 +224,15 @@ def test_an_operator_s_hang_up_ends_a_transfer():
     assert sorted(steered.twilio.made("completed")) == sorted([LEG, steered.phone.ids.call_sid])
 
 
+def test_a_caller_who_is_taken_off_hold_is_not_transferred():
+    steered = call()
+    steered.at(8.0, lambda c: c.control.resume())
+    steered.run([*ASK, Pause(10_000)])
+    assert output(steered).startswith("The transfer was called off.")
+    assert steered.twilio.made("completed") == [LEG]
+    assert not steered.control.on_hold
+
+
 def test_the_model_picks_a_name_and_never_a_number():
     tool = transfer_call({"billing": BILLING, "sales": "+14155550124"})
     assert tool.parameters["properties"]["destination"]["enum"] == ["billing", "sales"]

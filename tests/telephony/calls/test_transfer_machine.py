@@ -94,7 +94,21 @@ def test_a_cold_transfer_goes_when_the_caller_has_heard_of_it_or_in_any_case():
 
 
 EVENTS = st.sampled_from(
-    ["announced", "placed", "refused", "1", "2", "", "completed", "no-answer", "ringing", "moved", "not moved", "gone"]
+    [
+        "announced",
+        "placed",
+        "refused",
+        "1",
+        "2",
+        "",
+        "completed",
+        "no-answer",
+        "ringing",
+        "moved",
+        "not moved",
+        "gone",
+        "withdraw",
+    ]
 )
 
 
@@ -143,4 +157,6 @@ def _happens(machine, what, now):
             return machine.moved("no")
         case "gone":
             return machine.caller_gone()
+        case "withdraw":
+            return machine.withdraw()
     return machine.leg_status(what)
