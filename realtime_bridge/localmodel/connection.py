@@ -17,6 +17,7 @@ from typing import Any, Protocol, assert_never
 import msgspec
 from starlette.websockets import WebSocketDisconnect
 
+from realtime_bridge.alarm import Alarm
 from realtime_bridge.errors import ProtocolError
 from realtime_bridge.localmodel.model_session import ModelSession
 from realtime_bridge.localmodel.parts import Brain, Deed, Turn
@@ -66,7 +67,7 @@ class Connection:
         self._brain = brain
         self._speech = speech
         self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(lambda: self._step(self._session.tick))
         self._given_up: asyncio.Future[Close] = self._loop.create_future()
         self._outgoing: deque[str | Close] = deque()
         self._outgoing_bytes = 0
@@ -86,8 +87,7 @@ class Connection:
         finally:
             close = self._given_up.result() if self._given_up.done() else None
             self._given_up.cancel()  # no step from here on
-            if self._timer is not None:
-                self._timer.cancel()
+            self._alarm.cancel()
             left = {reading, writing, *self._tasks}
             for task in left:
                 task.cancel()
@@ -163,15 +163,7 @@ class Connection:
             self._give_up(Close(1011, "internal error"))
             return
         deadline = self._session.next_deadline()
-        if self._timer is not None:
-            if self._timer.when() == deadline:
-                return
-            self._timer.cancel()
-        self._timer = self._loop.call_at(deadline, self._on_time) if deadline < inf else None
-
-    def _on_time(self) -> None:
-        self._timer = None
-        self._step(self._session.tick)
+        self._alarm.set(deadline if deadline < inf else None)
 
     def _take(self, result: Result) -> None:
         self._step(self._session.take, result)

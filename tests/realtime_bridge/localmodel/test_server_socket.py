@@ -9,6 +9,7 @@ from random import Random
 
 import numpy as np
 import pytest
+import uvloop
 from support.scripted_model import LoudnessVad, ScriptedBrain, ScriptedRecognizer, ToneVoice, silence, tone
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
@@ -387,3 +388,21 @@ def test_a_port_that_is_taken_is_reported():
                     pass
 
     asyncio.run(main())
+
+
+def test_a_server_on_uvloop_speaks_and_ends_sessions_in_time():
+    """Whose timers for moments that are due already are not those of asyncio."""
+
+    async def main():
+        limits = Limits(session_seconds=1.0)
+        quick = {"pace": Pace(speed=1000), "limits": limits}
+        async with serve([Say("One two three.")], **quick) as server, session(server) as socket:
+            await send(socket, "response.create")
+            await until(socket, "response.output_audio.delta")
+            done = await until(socket, "response.done")
+            assert done["response"]["status"] == "completed"
+            _, code = await closing(socket)
+            assert code == 1001
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(asyncio.wait_for(main(), TIMEOUT))
