@@ -168,7 +168,7 @@ class Interpreter:
             try:
                 end = line.send_digits(digits, now)
             except MisuseError as e:
-                raise TwimlError(13325, f"Invalid digits: {e}") from e  # Play: Invalid DTMF digits
+                raise TwimlError(12200, f"Schema validation: {e}") from e
             await asyncio.sleep(end - now)
             return Next.NEXT
         sound = await self._sound(verb)

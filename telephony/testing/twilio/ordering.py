@@ -91,7 +91,7 @@ def order(exchange: Exchange, permissions: Permissions, form: Form) -> Simulated
         to,
         "outbound-api",
         exchange.person(to),
-        callback=_callback(form),
+        callback=_callback(exchange, form),
         time_limit_s=_number(form, "TimeLimit", TIME_LIMIT_S, 24 * 3600.0),
         recording_wish=wish,
         number_sid=number.sid if number is not None else "",
@@ -160,13 +160,15 @@ def _detection(form: Form) -> Detection | None:
     )
 
 
-def _callback(form: Form) -> Callback | None:
+def _callback(exchange: Exchange, form: Form) -> Callback | None:
+    """Events that do not exist do not stop the call: no callback comes, and 21626 is in the debugger."""
     url = _text(form, "StatusCallback")
     if not url:
         return None
     events = frozenset(str(event) for event in form.getall("StatusCallbackEvent", ["completed"]))
     if not events <= EVENTS:
-        raise RefusedError(21626, " ".join(sorted(events - EVENTS)))
+        exchange.alert(21626, f"Invalid StatusCallbackEvents: {' '.join(sorted(events - EVENTS))}")
+        return None
     return Callback(url, _method(form, "StatusCallbackMethod"), events)
 
 

