@@ -11,6 +11,7 @@ from support.postgres import PostgresServer
 from realtime_bridge.localmodel.hibari_voice import HibariVoice
 from realtime_bridge.localmodel.moonshine import MoonshineRecognizer
 from telephony.store import Store
+from telephony.store.schema import metadata
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +36,7 @@ def postgres():
 
 @pytest.fixture(scope="session")
 def migrated_postgres(postgres):
-    """The name of a database with all tables and no rows, to make others of."""
+    """The name of a database with all tables."""
     postgres.admin("CREATE DATABASE migrated")
     asyncio.run(_migrate(postgres.url("migrated")))
     return "migrated"
@@ -58,14 +59,25 @@ def sqlite_url(migrated_sqlite, tmp_path):
 
 @pytest.fixture
 def postgres_url(postgres, migrated_postgres):
-    with postgres.database(migrated_postgres) as url:
-        yield url
+    """For tests that leave the tables as they are: one database is emptied for each, which is quicker than a new one."""
+    postgres.empty(migrated_postgres, [table.name for table in metadata.sorted_tables])
+    return postgres.url(migrated_postgres)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request):
     """A DATABASE_URL of each kind: all tables, no rows."""
     return request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database_url(request, tmp_path):
+    """A DATABASE_URL of each kind, without a table."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'new' / 'store.db'}"
+        return
+    with request.getfixturevalue("postgres").database() as url:
+        yield url
 
 
 async def _migrate(url):

@@ -72,7 +72,7 @@ class Approvals:
         )
 
         def work(c: Connection) -> tuple[ApprovalRow, ...]:
-            ids = [approval_id for approval_id in c.execute(due).scalars() if _expire(c, approval_id, now)]
+            ids = [found for found in sorted(c.execute(due).scalars()) if _expire(c, found, now)]
             return _by_ids(c, ids)
 
         if not await self._database.read(
@@ -89,7 +89,6 @@ class Approvals:
 
         def work(c: Connection) -> tuple[ApprovalRow, ...]:
             end = {"status": "cancelled", "decided_at": self._clock()}
-            # In a fixed order, so that two of these at once cannot lock each other out.
             ids = [found for found in sorted(c.execute(waiting).scalars()) if _leave_waiting(c, found, end)]
             return _by_ids(c, ids)
 
@@ -128,7 +127,10 @@ class Approvals:
 
 
 def _leave_waiting(c: Connection, approval_id: str, values: dict[str, Any], *conditions: Any) -> bool:
-    """The only way out of "waiting", in one statement: it can be taken once."""
+    """The only way out of "waiting", in one statement: it can be taken once.
+
+    Who takes several at once takes them in the order of their ids, so that two cannot lock each other out.
+    """
     waits = (approvals.c.approval_id == approval_id, approvals.c.status == "waiting", *conditions)
     return c.execute(update(approvals).where(*waits).values(values)).rowcount == 1
 

@@ -107,6 +107,18 @@ async def test_a_call_that_is_over_takes_its_waiting_approvals_along(database_ur
 
 
 @quietly()
+async def test_one_approval_can_be_cancelled_while_its_call_goes_on(database_url):
+    async with opened(database_url) as store:
+        await store.approvals.ask(approval("ap-1"))
+        await store.approvals.ask(approval("ap-2"))
+        assert await store.approvals.cancel("ap-1")
+        assert not await store.approvals.cancel("ap-1")
+        assert not (await store.approvals.decide("ap-1", approved=True, by="Ann")).won
+        assert (await store.approvals.decide("ap-2", approved=True, by="Ann")).won
+        assert not await store.approvals.cancel("ap-2")
+
+
+@quietly()
 async def test_approvals_are_listed_in_pages(database_url):
     async with opened(database_url) as store:
         for number in range(5):

@@ -25,8 +25,8 @@ from telephony.store.schema import HEAD, metadata
 
 
 @quietly()
-async def test_the_migrations_make_what_the_tables_say(database_url):
-    async with opened(database_url) as store:
+async def test_the_migrations_make_what_the_tables_say(empty_database_url):
+    async with opened(empty_database_url) as store:
 
         def differences(c):
             return compare_metadata(MigrationContext.configure(c, opts={"compare_type": True}), metadata)
@@ -73,37 +73,39 @@ async def moods(url):
 
 
 @quietly()
-async def test_the_database_of_an_earlier_version_is_brought_up_to_date_with_its_rows(database_url, later_version):
-    async with opened(database_url) as store:
+async def test_the_database_of_an_earlier_version_is_brought_up_to_date_with_its_rows(
+    empty_database_url, later_version
+):
+    async with opened(empty_database_url) as store:
         await store.calls.begin(call(agent="Front desk"))
     later_version()
-    async with open_database(database_url) as db:
+    async with open_database(empty_database_url) as db:
         await migrate.migrate(db, "later")
         await migrate.migrate(db, "later")  # nothing left to do
-    assert await moods(database_url) == [("CA1", "Front desk", "calm")]
+    assert await moods(empty_database_url) == [("CA1", "Front desk", "calm")]
 
 
 @quietly()
-async def test_a_database_of_a_later_version_is_refused(database_url, later_version, monkeypatch):
+async def test_a_database_of_a_later_version_is_refused(empty_database_url, later_version, monkeypatch):
     later_version()
-    async with open_database(database_url) as db:
+    async with open_database(empty_database_url) as db:
         await migrate.migrate(db, "later")
     monkeypatch.undo()
     with pytest.raises(StoreError, match=r"newer version of realtime-bridge.*later.*update") as refused:
-        async with opened(database_url):
+        async with opened(empty_database_url):
             pass
     assert not refused.value.retryable
 
 
 @quietly()
-async def test_a_step_that_fails_halfway_leaves_the_database_as_it_was(database_url, later_version):
-    async with opened(database_url) as store:
+async def test_a_step_that_fails_halfway_leaves_the_database_as_it_was(empty_database_url, later_version):
+    async with opened(empty_database_url) as store:
         await store.calls.begin(call())
     later_version(then="raise ZeroDivisionError")
     with pytest.raises(ZeroDivisionError):
-        async with open_database(database_url) as db:
+        async with open_database(empty_database_url) as db:
             await migrate.migrate(db, "later")
-    async with opened(database_url) as store:
+    async with opened(empty_database_url) as store:
         assert await store.calls.get("CA1") == call()
 
 

@@ -4,7 +4,6 @@ import asyncio
 import json
 from datetime import timedelta
 
-import pytest
 from support.stores import NOON, approval, opened
 
 PROGRAM = """
@@ -38,26 +37,16 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def empty_url(request, tmp_path):
-    """A DATABASE_URL of each kind, without a table."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'new' / 'store.db'}"
-        return
-    with request.getfixturevalue("postgres").database() as url:
-        yield url
-
-
 def test_workers_start_at_once_on_an_empty_database_and_of_all_who_decide_claim_or_use_one_wins(
-    empty_url, start_programs
+    empty_database_url, start_programs
 ):
-    workers = start_programs(PROGRAM, empty_url, 3)
+    workers = start_programs(PROGRAM, empty_database_url, 3)
     workers.come_to("imported")
     workers.go()
     workers.come_to("opened")  # each of them, though only one can have made the tables
 
     async def prepare():
-        async with opened(empty_url) as store:
+        async with opened(empty_database_url) as store:
             for number in range(4):
                 await store.approvals.ask(approval(f"{number}"))
                 await store.stream_tokens.put(f"{number}", "CA1", NOON + timedelta(seconds=60), {})
