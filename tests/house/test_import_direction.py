@@ -52,7 +52,7 @@ FLOORS = {
         {"bridge", "server"},
         {"transport", "life"},
         {"calls", "worker", "workers"},
-        {"outbound", "shared_tokens", "tools"},
+        {"doctor", "outbound", "shared_tokens", "tools"},
         {"api", "housekeeping", "webhooks"},
         {"opening"},
         {"front_office"},
