@@ -30,7 +30,13 @@ from telephony.calls.approvals import ApprovalDesk
 from telephony.calls.book import CallBook
 from telephony.calls.commands import CallCommands
 from telephony.calls.control import CallControl
-from telephony.calls.control_settings import ControlSettings, LengthSettings, MachineSettings, SilenceSettings
+from telephony.calls.control_settings import (
+    ControlSettings,
+    LengthSettings,
+    MachineSettings,
+    SilenceSettings,
+    TransferSettings,
+)
 from telephony.calls.measures import CallMeasures
 from telephony.calls.transfers import Transfers
 from telephony.demo.agent import SCRIPT, front_desk
@@ -166,4 +172,5 @@ def _steering(settings: Settings, details: CallDetails) -> ControlSettings:
         length=LengthSettings(seconds_max=min(float(settings.call_seconds_max), 4 * 3600.0)),
         silence=SilenceSettings(after_s=settings.silence_seconds),
         machine=MachineSettings(on_machine=details.on_machine, message=details.machine_message),
+        transfer=TransferSettings(countries=settings.allowed_countries),
     )
