@@ -44,7 +44,7 @@ FLOORS = {
             "demo.agent",
             "offline",
         },
-        {"metrics"},
+        {"metrics", "twilio.rest"},
         {"store"},  # what outlives a call; knows no calls
         {"logs", "bridge_inputs", "bridge_commands"},
         {"agents", "holdback", "caller_audio", "phone_audio", "stream", "tones", "truncates"},
