@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
 
 from telephony.api import approvals, calls, events, outbound, recordings, suppressions
 from telephony.api.access import Door
@@ -18,7 +19,7 @@ from telephony.api.problems import MEDIA_TYPE, ProblemBody, answer_problems
 from telephony.api.services import Services
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ProblemBody, "description": description, "content": {MEDIA_TYPE: {}}}
+    status: {"model": ProblemBody, "description": description}
     for status, description in (
         (401, "No valid token."),
         (403, "The token lacks a scope."),
@@ -55,4 +56,19 @@ def api_app(services: Callable[[], Services | None]) -> FastAPI:
         suppressions.router,
     ):
         app.include_router(router)
+    app.openapi = lambda: _schema(app)  # type: ignore[method-assign]  # as FastAPI's documentation has it
     return app
+
+
+def _schema(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's, which believes that errors are plain JSON; here all of them are problems."""
+    if app.openapi_schema is None:
+        app.openapi_schema = get_openapi(
+            title=app.title, version=app.version, summary=app.summary, routes=app.routes, servers=[{"url": "/api/v1"}]
+        )
+        problem = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}
+        for operation in (o for path in app.openapi_schema["paths"].values() for o in path.values()):
+            for status, answer in operation["responses"].items():
+                if int(status) >= 400:
+                    answer["content"] = problem
+    return app.openapi_schema
