@@ -34,6 +34,9 @@ SayGoodbye: TypeAlias = Callable[[], Awaitable[None]]  # to every call that is l
 FIRST_REQUEST_SECONDS_MAX: Final = 10.0
 SHUTDOWN_SECONDS_MAX: Final = 5
 GOODBYE_SECONDS_MAX: Final = 20.0  # a sentence, and the way out of the phone's buffer
+EXPECTED_SECONDS_MAX: Final = (
+    10.0  # for the media of calls whose webhook was answered; another process may have it by now
+)
 LOOK_SECONDS: Final = 0.1  # how often a server that drains looks whether calls are left
 
 
@@ -46,6 +49,7 @@ class PhoneServer:
         check_exposure(cast("Settings", app.state.settings), host)
         self.media = cast("MediaEndpoint", app.state.media)
         self.url = ""
+        self.succeeded = False  # another process is given all connections by now, those of expected calls too
         self._app = app
         self._host = host
         self._port = port
@@ -130,9 +134,10 @@ class PhoneServer:
     async def _calls_end_within(self, seconds: float) -> bool:
         """Whether no call is left, nor one whose media is still to come."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + seconds
-        while self.media.calls_to_end:
-            if loop.time() >= until:
+        began = loop.time()
+        expected_until = began if self.succeeded else began + EXPECTED_SECONDS_MAX
+        while self.media.calls or (self.media.calls_to_end and loop.time() < expected_until):
+            if loop.time() >= began + seconds:
                 return False
             await asyncio.sleep(LOOK_SECONDS)
         return True

@@ -70,4 +70,5 @@ async def _retire(server: PhoneServer, signals: Signals) -> None:
         async with asyncio.timeout(RETIRE_SECONDS_MAX):
             while server.http_connections:  # noqa: ASYNC110 - seldom, and not for long
                 await asyncio.sleep(LOOK_SECONDS)
+    server.succeeded = True
     signals.send(signal.SIGTERM)

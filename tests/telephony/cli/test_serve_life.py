@@ -127,7 +127,7 @@ def test_workers_share_a_port_and_one_that_dies_or_is_replaced_hurts_no_call_of_
             late = await Caller(9).call_up(server.url)
             for caller in (*kept, late):
                 assert (await caller.hang_up()).failure is None
-            server.signal(signal.SIGTERM)
+            server.signal(signal.SIGINT)
             assert await server.ended() == 0
 
     run(scenario)
