@@ -26,6 +26,7 @@ from telephony.store.suppressions import Suppressions
 
 log = logging.getLogger(__name__)
 
+CLOSE_S_MAX: Final = 5.0
 SWEEP_S: Final = 60.0
 SILENT_NODES_KEPT: Final = timedelta(days=7)
 
@@ -65,7 +66,7 @@ class Store:
             finally:
                 for task in tasks:
                     task.cancel()
-                await asyncio.wait(tasks)
+                await asyncio.wait(tasks, timeout=CLOSE_S_MAX)
 
     async def ping(self) -> None:
         """Whether the database answers. Raises StoreError when it does not."""
