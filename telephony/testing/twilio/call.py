@@ -35,7 +35,6 @@ WAIT_S: Final = 20.0  # of the `until` methods
 UTTERANCE_PAUSE_S: Final = 0.6  # shorter pauses are within an utterance
 TIME_LIMIT_S: Final = 4 * 3600.0  # of a call, unless it has one of its own
 _EVENT_OF: Final = {"initiated": "initiated", "ringing": "ringing", "in-progress": "answered"}
-_EARLY_S: Final = 0.0005  # loops round their timers to milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +92,6 @@ class SimulatedCall:
     failure: Exception | None = None  # what a mistake in a script, or here, raised; `until` raises it again
     _sequence: int = 0
     _program: asyncio.Task[None] | None = None
-    _timer: asyncio.TimerHandle | None = None
     _limit: asyncio.TimerHandle | None = None
     _waiting: list[asyncio.Future[None]] = field(default_factory=list)
     _ending: list[Callable[[], None]] = field(default_factory=list)
@@ -283,7 +281,7 @@ class SimulatedCall:
         self.run = begin(self.person, self.line, self.exchange.voice)
         loop = asyncio.get_running_loop()
         self._limit = loop.call_later(self.time_limit_s, self.finish, "completed")
-        self._tick()
+        self.exchange.pacer.add(self.line.next_frame_at, self._step)
         return self.line
 
     def finish(self, status: str, *, callbacks: bool = True) -> None:
@@ -291,9 +289,8 @@ class SimulatedCall:
         if self.is_over:
             return
         self.ended_at, self.ended = time.monotonic(), datetime.now(UTC)
-        for timer in (self._timer, self._limit):
-            if timer is not None:
-                timer.cancel()
+        if self._limit is not None:
+            self._limit.cancel()
         for end in self._ending:
             end()
         if self._program is not None and self._program is not asyncio.current_task():
@@ -324,18 +321,17 @@ class SimulatedCall:
             if not future.done():
                 future.set_result(None)
 
-    def _tick(self) -> None:
+    def _step(self, at: float) -> float | None:
+        """The line's next 20 ms; returns when those after it are due."""
+        if self.is_over:
+            return None
         line = self.live_line
-        now = time.monotonic()
         try:
-            line.advance(now)
-        except Exception as e:
+            line.advance(at)
+        except Exception as e:  # noqa: BLE001 - whatever a script raises belongs to its call, not to the other lines
             self.fail(e)
-            raise
-        if not self.is_over:
-            delay_s = max(line.next_frame_at - now, 0) + _EARLY_S
-            self._timer = asyncio.get_running_loop().call_later(delay_s, self._tick)
         self.news()
+        return line.next_frame_at
 
     # ---- webhooks ------------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from realtime_bridge.errors import MisuseError
 from telephony.testing.twilio.faults import TwilioFaults
+from telephony.testing.twilio.pacer import Pacer
 from telephony.testing.twilio.people import OutOfService, Person, lines_of
 from telephony.testing.twilio.records import Alert, Ledger
 from telephony.testing.twilio.sound import Voice, murmur
@@ -64,6 +65,7 @@ class Exchange:
     voice: Voice
     calls_per_second: float
     timing: Timing = field(default_factory=Timing)
+    pacer: Pacer = field(default_factory=Pacer)
     base_url: str = ""  # of the REST server
     numbers: dict[str, Number] = field(default_factory=dict)
     people: dict[str, Person] = field(default_factory=dict)
@@ -119,6 +121,7 @@ class Exchange:
         """End all that is going on; calls in progress are cut off."""
         for call in tuple(self.calls.values()):
             call.finish("completed" if call.answered_at is not None else "canceled", callbacks=False)
+        self.pacer.stop()
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
