@@ -62,6 +62,7 @@ async def _serve(settings: Settings, signals: Signals, *, link: int | None = Non
     from telephony.app import create_app  # noqa: PLC0415 - as said
     from telephony.calls.farewell import say_goodbye  # noqa: PLC0415 - as said
     from telephony.life import serve_until_told  # noqa: PLC0415 - as said
+    from telephony.loop_watch import watched_loop  # noqa: PLC0415 - as said
     from telephony.server import PhoneServer  # noqa: PLC0415 - as said
     from telephony.worker import joined  # noqa: PLC0415 - as said
 
@@ -69,6 +70,7 @@ async def _serve(settings: Settings, signals: Signals, *, link: int | None = Non
     async with contextlib.AsyncExitStack() as stack:
         server = PhoneServer(app, host=settings.host, port=settings.port, listens=link is None)
         await stack.enter_async_context(server)
+        stack.enter_context(watched_loop())
         if link is None:
             _tell_where(server.url)
         else:
