@@ -23,7 +23,7 @@ from realtime_bridge.wire import append_frame
 from telephony.twilio.messages import Media
 
 BYTES_PER_MS = 8
-HELD_MS_MAX = 10_000
+HELD_MS_MAX = 30_000  # for as long as a lost model is tried again
 GAP_MS_MIN = 10  # timestamps may wobble by less than a frame
 AHEAD_MS_MAX = 500.0  # so much longer than the time that has passed may a gap be: the network was slow before it
 AHEAD_SHARE = 0.1  # of the time that passes is how fast this is granted anew
@@ -94,7 +94,7 @@ class CallerAudio:
         return [self._append(held[i : i + step]) for i in range(0, len(held), step)]
 
     def model_gone(self) -> None:
-        """The model does not listen; audio is held until it does, the newest ten seconds of it."""
+        """The model does not listen; audio is held until it does, the newest half minute of it."""
         if self._ready and self._latest:
             self._hold(b"".join(self._latest))
             self.turn_ended()

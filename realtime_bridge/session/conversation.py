@@ -228,7 +228,7 @@ class Conversation:
         if item is None:
             return []
         self._outputs[item.item_id] = output_id
-        self._hidden[output_id] = item.item_id
+        self._hidden[output_id] = self._order[-1]
         return self._changed(msgspec.structs.replace(item, output=output, status="completed"))
 
     def replace(self, edit: Edit) -> list[SessionEvent]:
@@ -243,14 +243,26 @@ class Conversation:
         self._made &= self._calls.keys()
         self._outputs = dict(edit.output_ids)
         self._told &= self._items.keys()
-        self._hidden = {output: item for item, output in self._outputs.items()}
+        behind = {output: self._hidden.get(output) for output in self._outputs.values()}
+        self._hidden = {
+            out: shown if (shown := behind[out]) in self._items else item for item, out in self._outputs.items()
+        }
         self._spoken = {item_id: parts for item_id, parts in self._spoken.items() if item_id in self._items}
         self._cuts = {key: heard for key, heard in self._cuts.items() if key[0] in self._items}
         return [HistoryUpdated(history=self.history)]
 
     def restored(self) -> list[Item]:
         """The items that tell the whole conversation, as heard, to a fresh model session."""
-        items = [wire for item in self.history for wire in to_create(item, self._outputs.get(item.item_id))]
+        items: list[Item] = []
+        results: dict[str, list[Item]] = {}  # by the item behind which they stand
+        for item in self.history:
+            output_id = self._outputs.get(item.item_id)
+            told = to_create(item, output_id)
+            items += told[:1]
+            behind = self._hidden.get(output_id or "") or item.item_id
+            results.setdefault(behind, []).extend(told[1:])
+            items += results.pop(item.item_id, [])
+        items += [result for left in results.values() for result in left]
         self._told = {item.id for item in items if item.id is not None}
         self._absent = self._items.keys() - self._told
         return items
@@ -272,7 +284,8 @@ class Conversation:
         items = to_create(self._items[item_id], None)
         if not items:
             self._absent.add(item_id)
-        return items, self._outputs.get(before, before)
+        results = [output for output in self._outputs.values() if self._hidden.get(output) == before]
+        return items, results[-1] if results else before
 
     def hide(self, item_id: str) -> None:
         """A note between the session and the model, which is no part of the history."""
@@ -291,15 +304,14 @@ class Conversation:
 
     def _seen_hidden(self, item: Item, previous: str | None) -> list[SessionEvent]:
         assert item.id is not None
+        shown = self._shown(previous)
+        if shown is not None or item.id not in self._hidden:
+            self._hidden[item.id] = shown if shown is not None else (self._order[-1] if self._order else None)
         if item.type == "function_call_output" and item.call_id in self._calls:
             call = self._calls[item.call_id]
-            self._hidden[item.id] = call
             self._outputs[call] = item.id
             if self._items[call].output is None and item.output is not None:
                 return self._changed(msgspec.structs.replace(self._items[call], output=item.output))
-        else:
-            shown = self._shown(previous)
-            self._hidden[item.id] = shown if shown is not None else (self._order[-1] if self._order else None)
         return []
 
     def _shown(self, item_id: str | None) -> str | None:

@@ -82,7 +82,11 @@ class _Performance:
     def respond(self) -> Sequence[Deed]:
         story = happenings(self._turn.items)
         begin = unanswered_from(story)
-        return self._answer(story, begin) or self._unprompted(story, begin)
+        answer = self._answer(story, begin)
+        if not answer:
+            return self._unprompted(story, begin)
+        heard = any(isinstance(happening, Heard) for happening in story[begin:])
+        return answer if heard else [*self._rest_of_the_last(story[:begin]), *answer]
 
     def _answer(self, story: Sequence[Happening], begin: int) -> list[Deed]:
         """To all that is in the story from `begin` on."""

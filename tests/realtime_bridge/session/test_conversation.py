@@ -210,6 +210,35 @@ def test_what_is_told_to_a_fresh_model_session():
     assert conversation.history[1].content[0].type == "output_audio", "the echo says less than is known"
 
 
+def talk_while_a_tool_runs():
+    """A call, the caller's question, an answer; then the result, and the caller again."""
+    conversation = Conversation()
+    conversation.seen(call("c", "call_1"), None)
+    conversation.call_made("call_1")
+    conversation.seen(assistant("a", content=(ContentPart(type="output_text", text="One moment."),)), "c")
+    conversation.answered("call_1", "out", "done")
+    conversation.seen(Item(type="function_call_output", id="out", call_id="call_1", output="done"), "a")
+    conversation.transcribed("u", 0, "hello", whole=True)
+    return conversation
+
+
+def test_a_result_is_told_again_where_it_was_told_behind_what_had_been_said_meanwhile():
+    conversation = talk_while_a_tool_runs()
+    assert [item.id for item in conversation.restored()] == ["c", "a", "out", "u"]
+
+
+def test_what_stands_behind_a_result_stands_behind_what_was_said_before_it():
+    conversation = talk_while_a_tool_runs()
+    conversation.seen(user("late"), "out")
+    assert [item.item_id for item in conversation.history] == ["c", "a", "late", "u"]
+
+
+def test_a_result_outlives_the_item_it_stands_behind():
+    conversation = talk_while_a_tool_runs()
+    conversation.deleted("a")
+    assert [item.id for item in conversation.restored()] == ["c", "out", "u"]
+
+
 def test_a_lost_session_leaves_nothing_growing_and_no_call_half_made():
     conversation = Conversation()
     spoken_reply(conversation, "Good", " morning")

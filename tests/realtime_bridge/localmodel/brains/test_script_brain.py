@@ -277,3 +277,11 @@ def test_the_call_that_was_to_follow_the_words_that_were_cut_off_is_made(bakery)
 def test_an_answer_that_the_caller_cut_off_is_not_finished(bakery):
     cut_off = msgspec.structs.replace(agent("Hello, this"), status="incomplete")
     assert words(deeds(bakery, turn([cut_off, caller("when are you open")]))) == "We are open from seven to six."
+
+
+def test_an_answer_that_was_cut_off_is_finished_before_a_result_that_came_meanwhile_is_told(bakery):
+    cut_off = msgspec.structs.replace(agent("We are open from"), status="incomplete")
+    items = [caller("Where is my order a 1042?"), call("find_order"), caller("when are you open"), cut_off]
+    done = deeds(bakery, turn([*items, result({"status": "baking"}), system(LOST)], [FIND]))
+    assert done[0] == Say("seven to six.")
+    assert len(done) == 2
