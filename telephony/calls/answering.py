@@ -103,7 +103,8 @@ class Switchboard:
         agent = self.agents.get(expected.details.agent)
         recorder = self._recorder(start, expected.details, agent)
         transport = TwilioTransport(start, line, open_model=self._models.for_call(), audio=self._audio, tap=recorder)
-        talk = self._talk(agent, transport, expected, recorder)
+        control = self._control(transport, expected.details)
+        talk = self._talk(agent, transport, control, expected, recorder)
         call = asyncio.get_running_loop().create_task(talk, name=f"call {start.call_sid}")
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
@@ -123,12 +124,16 @@ class Switchboard:
             await asyncio.wait(pending, timeout=1.0)
 
     async def _talk(
-        self, agent: Agent, transport: TwilioTransport, expected: ExpectedCall, recorder: CallRecorder | None
+        self,
+        agent: Agent,
+        transport: TwilioTransport,
+        control: CallControl,
+        expected: ExpectedCall,
+        recorder: CallRecorder | None,
     ) -> None:
         session: RealtimeSession | None = None
         call: LiveCall | None = None
         reason, failed = _NOT_BEGUN, False
-        control = self._control(transport, expected.details)
         try:
             context = PhoneContext(details=expected.details, control=control, past_calls=await expected.past_calls())
             session = self._session(agent, transport, context, recorder)
