@@ -22,10 +22,13 @@ COMMANDS: Final = {
     "demo": "A recorded caller talks to the demo agent, offline.",
     "serve": "Answer phone calls.",
     "local-model": "Serve the offline model alone.",
+    "call": "Call somebody, and follow the call.",
     "calls": "Calls, live and past: transcript, events, recording.",
     "approvals": "Decide tool calls that wait for a person's word.",
     "token": "Bearer tokens for the API.",
     "operator": "People who decide and log in.",
+    "numbers": "Point a Twilio number at this server.",
+    "doctor": "Find what is wrong with the set-up, and how to mend it.",
     "settings": "Print every setting and what it does.",
 }
 
