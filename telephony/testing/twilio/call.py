@@ -19,6 +19,7 @@ from email.utils import format_datetime
 from typing import Any, Final, Literal
 
 from realtime_bridge.errors import MisuseError
+from realtime_bridge.localmodel.parts import Recognizer
 from telephony.testing.script import ScriptedCaller
 from telephony.testing.twilio.exchange import Exchange
 from telephony.testing.twilio.line import Heard, Line
@@ -149,10 +150,11 @@ class SimulatedCall:
         """The webhooks of this kind that this call has sent."""
         return [webhook for webhook in self.webhooks if webhook.kind == kind]
 
-    async def words(self, *, since: float = float("-inf")) -> str:
+    async def words(self, *, since: float = float("-inf"), recognizer: Recognizer | None = None) -> str:
         """What the person has heard, in words, whoever said it; a line for each utterance. `since`: of the monotonic clock.
 
-        Offline recognition, right in some nineteen of twenty words. Raises MisuseError without the [local] extra.
+        Offline recognition, right in some nineteen of twenty words. Raises MisuseError without the [local] extra, unless
+        another `recognizer` is given.
         """
         heard = self.heard
         utterances: list[tuple[float, float]] = []
@@ -164,7 +166,7 @@ class SimulatedCall:
             else:
                 utterances.append((max(span.start, since), span.end))
         sounds = [heard.heard(start - 0.1, round((end - start + 0.2) * RATE)) for start, end in utterances]
-        lines = [await asyncio.to_thread(words_of, sound) for sound in sounds]
+        lines = [await asyncio.to_thread(words_of, sound, recognizer) for sound in sounds]
         return "\n".join(line for line in lines if line)
 
     async def until(self, condition: Callable[[], object], what: str = "that", timeout_s: float = WAIT_S) -> None:

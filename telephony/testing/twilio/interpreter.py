@@ -17,7 +17,7 @@ from realtime_bridge.errors import MisuseError
 from telephony.testing.twilio.call import SimulatedCall
 from telephony.testing.twilio.joining import connect, dial, enqueue
 from telephony.testing.twilio.program import HANG_UP, LEAVE, Jump, Next, Outcome, Program
-from telephony.testing.twilio.records import Executed, Recording, Webhook
+from telephony.testing.twilio.records import Executed, Recording
 from telephony.testing.twilio.sound import beep, hold_music
 from telephony.testing.twilio.twiml import TwimlError, Verb, read_twiml
 from telephony.testing.twilio.wav import mulaw_of_wav
@@ -29,7 +29,7 @@ LOOPS_MAX: Final = 50  # of a prompt that is to be repeated for ever
 UNREADABLE_SOUND_MS: Final = 3000  # what is heard instead of a sound that is not WAV
 # https://www.twilio.com/docs/voice/twiml#twilio-understands-mime-types
 _TWIML_TYPES: Final = frozenset({"text/xml", "application/xml", "text/html", "application/octet-stream"})
-_NOT_ANSWERING: Final = frozenset({"Reject", "Redirect", "Hangup", "Pause", "Leave"})
+_NOT_ANSWERING: Final = frozenset({"Reject", "Redirect", "Pause", "Leave"})
 
 
 class Interpreter:
@@ -40,31 +40,34 @@ class Interpreter:
         self.program = program
 
     async def run(self) -> None:
-        """To the end of the call, unless it is cancelled before."""
-        call = self.call
+        """To the end of the call, unless it is cancelled before. The first error has the fallback URL asked, if any."""
+        call, fallback = self.call, self.program
+        program: Program | None = self.program
         try:
-            jump: Jump | None = Jump(self.program)
-            while jump is not None:
-                self.program = jump.program
-                outcome = await self.verbs(await self.load(self.program))
-                jump = outcome if isinstance(outcome, Jump) else None
-        except (WebhookError, TwimlError) as e:
-            await self._application_error(int(e.code or 0), str(e))
+            while program is not None:
+                try:
+                    outcome = await self._document(program)
+                    program = outcome.program if isinstance(outcome, Jump) else None
+                except (WebhookError, TwimlError) as e:
+                    call.exchange.alert(int(e.code or 0), str(e), call.sid)
+                    program = self._fallback(fallback, e)
+                    if program is None:
+                        await self._apologise()
+                    fallback = Program()
         except Exception as e:
             call.fail(e)
             raise
-        call.finish("completed" if call.answered_at is not None else "failed")
+        if not call.is_over:
+            call.answer()  # hanging up is no refusal: https://www.twilio.com/docs/voice/twiml/hangup
+            call.finish("completed")
 
     async def whisper(self) -> None:
         """Run it to somebody who has been dialled, before they are joined to the caller."""
         call = self.call
         try:
-            jump: Jump | None = Jump(self.program)
-            outcome: Outcome = HANG_UP
-            while jump is not None:
-                self.program = jump.program
-                outcome = await self.verbs(await self.load(self.program))
-                jump = outcome if isinstance(outcome, Jump) else None
+            outcome: Outcome = Jump(self.program)
+            while isinstance(outcome, Jump):
+                outcome = await self._document(outcome.program)
         except (WebhookError, TwimlError) as e:
             call.exchange.alert(int(e.code or 0), str(e), call.sid)
             outcome = HANG_UP
@@ -75,7 +78,8 @@ class Interpreter:
         """The program's document. Raises WebhookError, TwimlError."""
         if program.twiml is not None:
             return read_twiml(program.twiml)
-        answer = await self._fetch(program)
+        form = self.call.form(**program.form)
+        answer = await self.call.ask(program.kind, program.url, program.method, form)
         if not answer.body.strip():
             return []
         if answer.content_type == "text/plain":
@@ -115,20 +119,18 @@ class Interpreter:
 
     # ---- documents -----------------------------------------------------------------------------------------------------
 
-    async def _fetch(self, program: Program) -> Webhook:
-        form = self.call.form(**program.form)
-        try:
-            return await self.call.ask(program.kind, program.url, program.method, form)
-        except WebhookError as e:
-            if not program.fallback_url:
-                raise
-            self.call.exchange.alert(int(e.code or 0), str(e), self.call.sid)
-            form |= {"ErrorCode": str(e.code), "ErrorUrl": program.url}
-            self.program = Program(program.fallback_url, program.fallback_method)
-            return await self.call.ask("fallback", program.fallback_url, program.fallback_method, form)
+    async def _document(self, program: Program) -> Outcome:
+        """Fetch it and run it."""
+        self.program = program
+        return await self.verbs(await self.load(program))
 
-    async def _application_error(self, code: int, message: str) -> None:
-        self.call.exchange.alert(code, message, self.call.sid)
+    def _fallback(self, first: Program, error: WebhookError | TwimlError) -> Program | None:
+        if not first.fallback_url:
+            return None
+        form = {"ErrorCode": str(error.code), "ErrorUrl": self.program.url}
+        return Program(first.fallback_url, first.fallback_method, form=form, kind="fallback")
+
+    async def _apologise(self) -> None:
         self.call.answer()
         await self.speak(await self.call.exchange.speech(APPLICATION_ERROR), APPLICATION_ERROR)
 

@@ -10,7 +10,6 @@ from typing import Final
 
 # https://www.twilio.com/docs/voice/api/call-resource#call-status-values
 FINAL_STATUSES: Final = frozenset({"completed", "busy", "no-answer", "canceled", "failed"})
-STATUSES: Final = frozenset({"queued", "initiated", "ringing", "in-progress"}) | FINAL_STATUSES
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,22 +9,23 @@ from functools import cache
 from realtime_bridge.localmodel.formats import for_recognizer, from_voice
 from realtime_bridge.localmodel.hibari_voice import HibariVoice
 from realtime_bridge.localmodel.moonshine import MoonshineRecognizer
+from realtime_bridge.localmodel.parts import Recognizer, Synthesizer
 from telephony.testing.twilio.sound import Voice, murmur
 
 
 @cache
 def voice() -> Voice:
     """Real speech where the [local] extra is installed, else `murmur`. Speaks slowly at first: the voice is loaded then."""
-    return _Speech() if importlib.util.find_spec("hibari") is not None else murmur
+    return RealVoice() if importlib.util.find_spec("hibari") is not None else murmur
 
 
-class _Speech:
-    """The offline model's voice, loaded when first needed; safe to call from any thread."""
+class RealVoice:
+    """A `Voice` by a synthesizer: the offline model's, loaded when first needed. Safe to call from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, engine: Synthesizer | None = None) -> None:
         self._lock = threading.Lock()
         self._known: dict[str, bytes] = {}
-        self._engine: HibariVoice | None = None
+        self._engine = engine
 
     def __call__(self, text: str) -> bytes:
         if text not in self._known:  # what is known waits for nobody
@@ -41,12 +42,12 @@ class _Speech:
         return b"".join(parts) or murmur(text)
 
 
-def words_of(mulaw: bytes) -> str:
+def words_of(mulaw: bytes, recognizer: Recognizer | None = None) -> str:
     """What somebody who hears this (8 kHz mu-law, speech only) understands. Raises MisuseError without the [local] extra.
 
     Safe to call from any thread; half a second for a long sentence.
     """
-    return _recognizer().transcribe(for_recognizer(mulaw, "audio/pcmu"))
+    return (recognizer or _recognizer()).transcribe(for_recognizer(mulaw, "audio/pcmu"))
 
 
 @cache

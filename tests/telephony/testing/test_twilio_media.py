@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 
+import pytest
 from support.together import Together
 from support.twilio_application import TOKEN, Application, MediaApplication, Twilio
 from twilio.request_validator import RequestValidator
@@ -220,3 +221,31 @@ async def test_marks_are_lost_as_they_are_told_to_be():
         await theirs.mark("b")
         await theirs.until("mark")
         assert [message["mark"]["name"] for message in theirs.of("mark")] == ["b"]
+
+
+def test_many_calls_at_once_keep_their_own_time():
+    async def main():
+        async with Application() as app, MediaApplication() as media, Twilio() as twilio:
+            twilio.number(OURS, voice_url=app.url + "/voice")
+            app.answers["/voice"] = f"<Response><Connect><Stream url='{media.url}'/></Connect></Response>"
+            calls = [
+                await twilio.ring(f"+1555010{n:04d}", OURS, steps=[Pause(500), tone(440, ms=300), STAY])
+                for n in range(40)
+            ]
+            theirs = [await media.call() for _ in calls]
+            await asyncio.sleep(1)
+            for call in calls:
+                expected = (time.monotonic() - call.answered_at) / 0.02
+                assert len(call.line.spoken) / 160 == pytest.approx(expected, abs=15)
+            for call in calls:
+                call.hang_up()
+            for their in theirs:
+                await their.until("stop")
+                times = [int(frame["media"]["timestamp"]) for frame in their.of("media")]
+                assert times == [20 * n for n in range(len(times))]
+                assert tone(440, ms=300) in their.mulaw
+            spoken = [len(call.line.spoken) / 8000 for call in calls]
+            lasted = [call.ended_at - call.answered_at for call in calls]
+            assert spoken == pytest.approx(lasted, abs=0.3)
+
+    asyncio.run(asyncio.wait_for(main(), 30))

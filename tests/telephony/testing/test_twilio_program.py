@@ -12,7 +12,7 @@ from pathlib import Path
 from support.together import Together
 from support.twilio_application import Application, Twilio
 
-from telephony.testing.twilio import voice
+from telephony.testing.twilio.voices import RealVoice
 
 OURS, CALLER = "+15550199", "+15550100"
 REPOSITORY = Path(__file__).parents[3]
@@ -132,11 +132,13 @@ async def test_wishes_that_make_no_sense_are_refused_by_name():
         assert not twilio.calls
 
 
-@together
-async def test_what_a_person_hears_can_be_had_in_words():
-    async with Application() as app, Twilio(speech=voice()) as twilio:
-        twilio.number(OURS, voice_url=app.url + "/voice")
-        app.answers["/voice"] = "<Response><Say>Please call again in a few minutes.</Say></Response>"
-        call = await twilio.ring(CALLER, OURS)
-        await call.until_status("completed")
-        assert (await call.words()).rstrip(".") == "Please call again in a few minutes"
+def test_what_a_person_hears_can_be_had_in_words(voice, recognizer):
+    async def main():
+        async with Application() as app, Twilio(speech=RealVoice(voice)) as twilio:
+            twilio.number(OURS, voice_url=app.url + "/voice")
+            app.answers["/voice"] = "<Response><Say>Please call again in a few minutes.</Say></Response>"
+            call = await twilio.ring(CALLER, OURS)
+            await call.until_status("completed")
+            assert (await call.words(recognizer=recognizer)).rstrip(".") == "Please call again in a few minutes"
+
+    asyncio.run(asyncio.wait_for(main(), 30))

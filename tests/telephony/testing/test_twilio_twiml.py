@@ -138,16 +138,38 @@ async def test_what_twilio_cannot_run_ends_in_an_apology_and_an_alert(answer, co
         await call.until_status("completed")
 
 
-@together
-async def test_a_webhook_that_fails_has_its_fallback_asked():
-    async with answering((503, "")) as (twilio, app):
+@together.each(
+    ((503, ""), "11200", "/voice"),
+    (response("<Sing/>"), "12200", "/voice"),
+    (response("<Redirect>/none</Redirect>"), "11200", "/none"),
+)
+async def test_an_error_has_the_fallback_asked(answer, code, where):
+    async with answering(answer) as (twilio, app):
         twilio.number(OURS, voice_url=app.url + "/voice", voice_fallback_url=app.url + "/fallback")
+        app.answers["/none"] = (404, "")
         app.answers["/fallback"] = response("<Say>Plan B.</Say>")
         call = await twilio.ring(CALLER, OURS)
         await call.until_status("completed")
         assert texts(call) == ["Plan B."]
         asked = app.at("/fallback")[0].form
-        assert (asked["ErrorCode"], asked["ErrorUrl"]) == ("11200", app.url + "/voice")
+        assert (asked["ErrorCode"], asked["ErrorUrl"]) == (code, app.url + where)
+
+
+@together
+async def test_a_fallback_that_fails_too_ends_in_an_apology():
+    async with answering((503, "")) as (twilio, app):
+        twilio.number(OURS, voice_url=app.url + "/voice", voice_fallback_url=app.url + "/voice")
+        call = await twilio.ring(CALLER, OURS)
+        await call.until_said(SORRY)
+        assert [alert.code for alert in call.alerts] == [11200, 11200]
+
+
+@together
+async def test_hanging_up_is_an_answer_and_pausing_is_none():
+    async with answering(response("<Pause length='1'/><Hangup/>")) as (twilio, _):
+        call = await twilio.ring(CALLER, OURS)
+        await call.until_status("completed")
+        assert call.answered_at - call.history[0].at >= 1.0
 
 
 @together
@@ -246,6 +268,29 @@ async def test_a_conference_starts_with_the_second_and_ends_with_its_moderator()
         await guest.until_said("All have gone.")
         told = [asked.form["StatusCallbackEvent"] for asked in app.at("/room")]
         assert {"participant-join", "conference-start", "participant-leave", "conference-end"} <= set(told)
+
+
+@together
+async def test_a_conference_without_a_wait_url_is_silent_and_beeps_as_people_enter():
+    async with answering(
+        [
+            response('<Dial><Conference waitUrl="">Quiet</Conference></Dial>'),
+            response('<Dial><Conference waitUrl="" beep="false">Quiet</Conference></Dial>'),
+            response('<Dial><Conference waitUrl="">Quiet</Conference></Dial>'),
+        ]
+    ) as (twilio, _):
+        first = await twilio.ring(CALLER, OURS)
+        await first.until(lambda: "Dial" in first.verbs)
+        second = await twilio.ring(OTHER, OURS)
+        await second.until(lambda: second.line and len(second.line.sources) > 1, "join")
+        await asyncio.sleep(0.3)
+        assert first.heard.audible == []
+        third = await twilio.ring("+15550122", OURS)
+        await first.until_heard(0.3)
+        await second.until_silent(0.1)
+        await third.say(tone(700, ms=100))
+        await asyncio.sleep(0.1)
+        assert tone(700, ms=100)[160:-160] in second.heard.mulaw
 
 
 @together
