@@ -58,8 +58,9 @@ class Calls:
         return await self._database.write(work, "store that a call was answered")
 
     async def finish(self, call_sid: str, end: CallEnd, *, call: CallRow | None = None) -> bool:
-        """How the call ended, with what was said; whether this was the first to tell. `call`: begins it, if need be.
+        """How the call ended, with what was said; whether it was stored. `call`: begins it, if need be.
 
+        Who tells first is believed; but a reconstructed end gives way to one that is not.
         Raises StoreError, not retryable, for a call that is not known.
         """
         return await self._database.write(lambda c: self._finish(c, call_sid, end, call), "store a call's end")
@@ -156,13 +157,16 @@ class Calls:
             "ended_at": _first(calls.c.ended_at, end.ended_at),
             "duration_ms": end.duration_ms,
             "disposition": end.disposition,
+            "reconstructed": end.reconstructed,
             "recording": end.recording,
             "usage": end.usage,
             "cost_usd": end.cost_usd,
             "problems": end.problems,
         }
         of_call = calls.c.call_sid == call_sid
-        if c.execute(update(calls).where(of_call, calls.c.finished_at.is_(None)).values(told)).rowcount == 0:
+        untold = calls.c.finished_at.is_(None)
+        open_to_it = untold if end.reconstructed else or_(untold, calls.c.reconstructed)
+        if c.execute(update(calls).where(of_call, open_to_it).values(told)).rowcount == 0:
             if c.execute(select(calls.c.call_sid).where(of_call)).first() is None:
                 raise StoreError(f"the end of call {call_sid} cannot be stored: it was never begun", retryable=False)
             return False

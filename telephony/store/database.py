@@ -24,6 +24,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from realtime_bridge.errors import MisuseError
 from telephony.store.errors import StoreError
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class Database:
         # Writers of one process take turns here, in order; SQLite would have them poll its lock, in no order.
         self._turn = asyncio.Lock()
         self._work: set[asyncio.Task[Any]] = set()
+        self._closed = False
 
     async def read(self, work: Callable[[Connection], T], what: str, *, seconds_max: float | None = None) -> T:
         """Run `work` in a transaction that does not write. `what` it does completes "could not …". Raises StoreError."""
@@ -87,6 +89,7 @@ class Database:
 
     async def close(self) -> None:
         """Wait for what is still at work, bounded, and close the connections."""
+        self._closed = True
         if self._work:
             await asyncio.wait(self._work, timeout=CLOSE_S_MAX)
         for task in self._work:
@@ -124,6 +127,8 @@ class Database:
 
         It ends by itself: after the time limit no statement begins, and each has a time limit of its own.
         """
+        if self._closed:
+            raise MisuseError(f"could not {what}: the store is closed")
         patience = _Patience()
         task = asyncio.create_task(run(work, patience), name=what)
         self._work.add(task)
@@ -141,6 +146,11 @@ class Database:
         except (DBAPIError, StatementError, PoolTimeoutError, OSError, TimeoutError) as e:
             # Not as the cause: a driver's message may hold what was to be stored.
             raise store_error(e, what) from None
+        except msgspec.MsgspecError:
+            raise StoreError(
+                f"could not {what}: a row is none that this program writes; look who else writes to the database",
+                retryable=False,
+            ) from None
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._work.discard(task)

@@ -65,6 +65,7 @@ class CallRow(_Discreet, frozen=True, kw_only=True):
     finished_at: datetime | None = None  # when the end below was stored; None: nobody told how the call ended
     duration_ms: int | None = None
     disposition: str | None = None  # how it ended, in a word or two
+    reconstructed: bool = False  # the end, by who did not have the call
     recording: str | None = None  # path below DATA_DIR
     usage: dict[str, Any] | None = None
     cost_usd: float | None = None
@@ -106,6 +107,7 @@ class CallEnd(_Discreet, frozen=True, kw_only=True):
     disposition: str
     ended_at: datetime
     duration_ms: int
+    reconstructed: bool = False  # by who found out; gives way to the word of who had the call, should that still come
     status: CallStatus | None = None
     transcript: tuple[TurnRow, ...] = ()
     tools: tuple[ToolRow, ...] = ()

@@ -25,10 +25,11 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    false,
     text,
 )
 
-HEAD: Final = "0001"  # the newest migration; told here too, so that a database that has it needs no Alembic to open
+HEAD: Final = "0002"  # the newest migration; told here too, so that a database that has it needs no Alembic to open
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -121,6 +122,7 @@ calls = Table(
     _optional("finished_at", UtcTime),
     _optional("duration_ms", BigInteger),
     _optional("disposition"),
+    Column("reconstructed", Boolean, nullable=False, server_default=false()),
     _optional("recording"),
     _optional("usage", Json),
     _optional("cost_usd", Float),

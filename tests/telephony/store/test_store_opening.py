@@ -86,6 +86,24 @@ async def test_the_database_of_an_earlier_version_is_brought_up_to_date_with_its
 
 
 @quietly()
+async def test_the_first_tables_become_those_of_today(empty_database_url):
+    async with open_database(empty_database_url) as db:
+        await migrate.migrate(db, "0001")
+        await db.write(
+            lambda c: c.execute(
+                text(
+                    "INSERT INTO calls (call_sid, direction, from_number, to_number, created_at, status, parameters, "
+                    "carrier, problems) VALUES ('CA1', 'inbound', '', '', '2026-03-14 12:00:00.123456', 'completed', "
+                    "'{}', '{}', '[]')"
+                )
+            ),
+            "write as the first version did",
+        )
+    async with opened(empty_database_url) as store:
+        assert await store.calls.get("CA1") == call(from_number="", to_number="", status="completed", agent=None)
+
+
+@quietly()
 async def test_a_database_of_a_later_version_is_refused(empty_database_url, later_version, monkeypatch):
     later_version()
     async with open_database(empty_database_url) as db:

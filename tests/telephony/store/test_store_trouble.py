@@ -10,6 +10,7 @@ from sqlalchemy import text
 from support.quiet import quietly
 from support.stores import CALLER, NOON, attempt, call, opened, stores
 
+from realtime_bridge.errors import MisuseError
 from telephony.store import StoreError, database
 
 
@@ -106,6 +107,26 @@ async def test_more_work_than_connections_waits_its_turn(database_url):
         reads = [node.calls.get("CA1") for node in nodes for _ in range(60)]
         assert all((await asyncio.gather(*work, *reads))[:120])
         assert len(await nodes[0].calls.events("CA1")) == 120
+
+
+@quietly()
+async def test_a_row_that_somebody_else_wrote_is_told_without_its_words(database_url):
+    async with opened(database_url) as store:
+        await store.calls.begin(call())
+        for change in ("direction = '+15005550006'", "direction = 'inbound', carrier = '{+15005550006'"):
+            await store._database.write(lambda c, change=change: c.execute(text(f"UPDATE calls SET {change}")), "spoil")
+            with pytest.raises(StoreError, match="none that this program writes") as refused:
+                await store.calls.get("CA1")
+            assert not refused.value.retryable
+            assert CALLER not in str(refused.value)
+
+
+@quietly()
+async def test_a_closed_store_is_not_opened_again_by_using_it(database_url):
+    async with opened(database_url) as store:
+        pass
+    with pytest.raises(MisuseError, match="the store is closed"):
+        await store.calls.get("CA1")
 
 
 @quietly()
