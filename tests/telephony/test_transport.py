@@ -95,6 +95,26 @@ async def test_the_program_cannot_speak_for_the_caller_nor_connect_twice():
         await flows(program, caller, call)
 
 
+@on_uvloop
+async def test_our_own_audio_is_played_and_known_to_be_heard_or_not():
+    async with talking() as (program, caller, call):
+        assert await program.transport.play(b"\x22" * 1600)
+        assert await program.transport.play(b"")
+        assert caller.heard == b"\x22" * 1600
+        program.transport.hold(b"\x33" * 8000)
+        await caller.hears(1600 + 4000)
+        await call.reply(100)
+        program.transport.end_hold()
+        await caller.until(lambda: caller.heard.endswith(tone(100)))
+        with pytest.raises(MisuseError, match="180 s"):
+            program.transport.play(bytes(8000 * 181))
+        await flows(program, caller, call)
+        late = program.transport.play(b"\x22" * 80_000)
+        await caller.socket.send(caller.writer.stop(), text=True)
+        assert not await late
+        assert not await program.transport.play(b"\x22")
+
+
 # ---- a phone that breaks the rules -----------------------------------------------------------------------------------------
 
 
