@@ -59,12 +59,10 @@ class _Watch:
         metrics.LOOP_LAG_SECONDS.observe(lag_s)
         if lag_s > self._blocked_s:
             metrics.LOOP_BLOCKS.inc()
-            seen = self._reported_due == self._due
             passed, held_back = self._gate.let_pass("block", now)
             if passed:
-                who = "" if seen else ", by something that let no other thread run either"
                 others = f"; {held_back} like it were not reported" if held_back else ""
-                log.warning("the event loop was held up for %.2f s%s%s", lag_s, who, others)
+                log.warning("the event loop was held up for %.2f s%s", lag_s, others)
         self._due = now + BEAT_S
         self._next_beat = self._loop.call_later(BEAT_S, self.beat)
 

@@ -37,6 +37,7 @@ from telephony.calls.control_settings import (
     SilenceSettings,
     TransferSettings,
 )
+from telephony.calls.live import CallListener
 from telephony.calls.measures import CallMeasures
 from telephony.calls.transfers import Transfers
 from telephony.demo.agent import SCRIPT, front_desk
@@ -108,6 +109,8 @@ async def open_office(agent: Agent | None, settings: Settings) -> AsyncIterator[
         )
         for listener in (book, approvals, CallMeasures()):
             switchboard.live.add_listener(listener)
+        if settings.tracing:
+            switchboard.live.add_listener(_spans(stack))
         commands = CallCommands(store, switchboard.live)
         stack.push_async_callback(commands.close)
         dialler = Dialler(store=store, rest=rest, settings=settings, has_agent=agents.__contains__)
@@ -158,6 +161,16 @@ def offline_script(settings: Settings, *, is_demo: bool) -> Path | None:
     """What the offline model says: the demo's agents have a script to follow; for others it improvises, or a language model
     does the talking."""
     return SCRIPT if is_demo and settings.local_llm_base_url is None else None
+
+
+def _spans(stack: AsyncExitStack) -> CallListener:
+    """Here, since its packages are an extra. Raises MisuseError without them."""
+    from telephony.tracing import tracing  # noqa: PLC0415 - as said
+
+    tracer = stack.enter_context(tracing())
+    from telephony.calls.spans import CallSpans  # noqa: PLC0415 - as said
+
+    return CallSpans(tracer)
 
 
 def _announcer(settings: Settings) -> Announcer | None:

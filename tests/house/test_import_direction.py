@@ -46,7 +46,7 @@ FLOORS = {
         },
         {"metrics", "twilio.rest"},
         {"store"},  # what outlives a call; knows no calls
-        {"logs", "loop_watch", "bridge_inputs", "bridge_commands"},
+        {"logs", "loop_watch", "tracing", "bridge_inputs", "bridge_commands"},
         {"agents", "holdback", "caller_audio", "phone_audio", "stream", "tones", "truncates"},
         {"agent_audio", "handoff", "own_audio", "testing"},
         {"bridge", "server"},

