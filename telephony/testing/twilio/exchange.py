@@ -7,6 +7,7 @@ here.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
@@ -73,14 +74,12 @@ class Exchange:
     rooms: dict[str, Room] = field(default_factory=dict)
     waiting_lines: dict[str, WaitingLine] = field(default_factory=dict)
     strangers: Person = field(default_factory=lambda: Person("", OutOfService()))
-    _sids: int = 0
     _next_slot_at: float = 0.0
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
     def new_sid(self, prefix: str) -> str:
-        """Of Twilio's shape: two letters and 32 hexadecimal digits."""
-        self._sids += 1
-        return f"{prefix}{self._sids:032x}"
+        """Of Twilio's shape: two letters and 32 hexadecimal digits. Never the same again, so that stores can be kept."""
+        return prefix + secrets.token_hex(16)
 
     def person(self, number: str) -> Person:
         """Who has this number."""

@@ -1,19 +1,20 @@
-"""REST resources as JSON, in the shapes that Twilio's own packages read. Pure.
+"""REST resources as JSON, in the shapes that Twilio's own packages read.
 
 Source: `twilio/rest/api/v2010/account/` of the `twilio` package.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from telephony.testing.twilio.call import SimulatedCall
 from telephony.testing.twilio.exchange import Exchange, Number
-from telephony.testing.twilio.records import Recording
+from telephony.testing.twilio.records import Alert, Recording
 
 API: Final = "/2010-04-01/Accounts"
 PAGE_SIZE: Final = 50
@@ -104,6 +105,28 @@ def recording_json(exchange: Exchange, recording: Recording) -> dict[str, Any]:
         "source": recording.source,
         "status": recording.status,
         "uri": f"{API}/{exchange.account_sid}/Recordings/{recording.sid}.json",
+    }
+
+
+def notification_json(exchange: Exchange, number: int, alert: Alert) -> dict[str, Any]:
+    """An entry of the debugger."""
+    at = datetime.now(UTC) - timedelta(seconds=time.monotonic() - alert.at)
+    sid = f"NO{number:032x}"
+    return {
+        "sid": sid,
+        "account_sid": exchange.account_sid,
+        "api_version": "2010-04-01",
+        "call_sid": alert.call_sid,
+        "date_created": format_datetime(at),
+        "date_updated": format_datetime(at),
+        "error_code": str(alert.code),
+        "log": "0",
+        "message_date": format_datetime(at),
+        "message_text": alert.message,
+        "more_info": f"https://www.twilio.com/docs/errors/{alert.code}",
+        "request_method": None,
+        "request_url": "",
+        "uri": f"{API}/{exchange.account_sid}/Notifications/{sid}.json",
     }
 
 

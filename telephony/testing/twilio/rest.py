@@ -26,6 +26,7 @@ from telephony.testing.twilio.resources import (
     API,
     account_json,
     call_json,
+    notification_json,
     number_json,
     page_json,
     recording_json,
@@ -71,6 +72,9 @@ class RestApi:
         app.router.add_get(account + "/IncomingPhoneNumbers.json", self._list_numbers)
         app.router.add_get(account + "/IncomingPhoneNumbers/{sid}.json", self._get_number)
         app.router.add_post(account + "/IncomingPhoneNumbers/{sid}.json", self._update_number)
+        app.router.add_get(account + "/Notifications.json", self._list_notifications)
+        app.router.add_get(account + "/Calls/{sid}/Notifications.json", self._list_notifications)
+        app.router.add_get(account + "/Calls/{sid}/Recordings.json", self._list_recordings)
         app.router.add_get(account + "/Recordings.json", self._list_recordings)
         app.router.add_get(account + "/Recordings/{sid:[^./]+}.json", self._get_recording)
         app.router.add_get(account + "/Recordings/{sid:[^./]+}{suffix:(\\.wav)?}", self._download)
@@ -213,10 +217,19 @@ class RestApi:
                 return web.json_response(number_json(self.exchange, number))
         raise RefusedError(20404, request.path)
 
-    # ---- recordings ----------------------------------------------------------------------------------------------------
+    # ---- the debugger, recordings ----------------------------------------------------------------------------------------------------
+
+    async def _list_notifications(self, request: web.Request) -> web.Response:
+        call_sid = request.match_info.get("sid")
+        alerts = [
+            notification_json(self.exchange, number, alert)
+            for number, alert in enumerate(self.exchange.ledger.alerts, 1)
+            if call_sid in (None, alert.call_sid)
+        ]
+        return web.json_response(page_json("notifications", request.path, dict(request.query), alerts[::-1]))
 
     async def _list_recordings(self, request: web.Request) -> web.Response:
-        query = dict(request.query)
+        query = {**request.query, **({"CallSid": request.match_info["sid"]} if "sid" in request.match_info else {})}
         recordings = [
             recording_json(self.exchange, recording)
             for recording in self.exchange.ledger.recordings.values()

@@ -253,6 +253,7 @@ async def test_recordings_can_be_downloaded():
         with answer, wave.open(answer) as recording:
             assert (recording.getframerate(), recording.getnchannels()) == (8000, 2)
             assert recording.getnframes() >= 2400
+        assert len(await twilio.do(lambda c: c.calls(made.sid).recordings.list())) == 1
 
 
 @together.each(
@@ -285,3 +286,15 @@ async def test_a_slow_answer_comes_late():
         began = asyncio.get_running_loop().time()
         await twilio.create()
         assert asyncio.get_running_loop().time() - began >= 0.3
+
+
+@together
+async def test_the_debugger_tells_what_went_wrong():
+    async with simulated() as twilio:
+        made = await twilio.create(twiml="<Response><Sing/></Response>")
+        await twilio.calls[made.sid].until(lambda: twilio.alerts)
+        [told] = await twilio.do(lambda c: c.notifications.list())
+        assert (told.error_code, told.call_sid, told.log) == ("12200", made.sid, "0")
+        assert abs(told.message_date - datetime.now(UTC)) < timedelta(seconds=5)
+        assert len(await twilio.do(lambda c: c.calls(made.sid).notifications.list())) == 1
+        assert await twilio.do(lambda c: c.calls("CA" + 32 * "9").notifications.list()) == []
