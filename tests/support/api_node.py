@@ -156,7 +156,7 @@ async def node(url, name="node-1", *, data_dir=None, dialler=None, announcer=Non
     """One process's worth of the API."""
     async with Store.open(url, node=name) as store:
         live = LiveCalls()
-        commands = CallCommands(store, live, answer_s_max=2.0, started_after_s=0.3)
+        commands = CallCommands(store, live, answer_s_max=1.5, started_after_s=0.3)
         approvals = ApprovalDesk(store, announcer=announcer, **{"look_again_s": 0.2, **desk})
         live.add_listener(approvals)
         commands.start()

@@ -150,18 +150,18 @@ def test_a_live_call_is_steered_from_anywhere(database, asked_at):
     async def main():
         async with node(database) as owner, node(database, "node-2") as other, owner.call() as call:
             at, token = (owner, other)[asked_at], await owner.token(name="ann")
-            for path, body, _ in COMMANDS:
-                status, told, _ = await ask("POST", f"{at.url}/calls/{SID}/{path}", token, body)
-                assert (status, told["state"]) == (200, "done"), told
-                if path == "transfer":
-                    assert told["result"]["connected"] is True
-            assert call.call.control.done == [done for *_, done in COMMANDS]
+            answers = await asyncio.gather(
+                *(ask("POST", f"{at.url}/calls/{SID}/{path}", token, body) for path, body, _ in COMMANDS)
+            )
+            assert [(status, told["state"]) for status, told, _ in answers] == [(200, "done")] * len(COMMANDS), answers
+            assert answers[1][1]["result"]["connected"] is True
+            assert sorted(call.call.control.done, key=str) == sorted((done for *_, done in COMMANDS), key=str)
             status, live, _ = await ask("GET", f"{at.url}/calls/{SID}/live", token)
             assert (status, live["state"]["agent"], live["state"]["muted"]) == (200, "desk", False)
             audits = await owner.store.access.audits(subject=SID)
-            assert [(a.who, a.action) for a in audits][-1] == ("token:ann", "call.hang_up")
+            assert ("token:ann", "call.hang_up") in [(a.who, a.action) for a in audits]
             events = [e.data["verb"] for e in await owner.store.calls.events(SID) if e.kind == "command"]
-            assert events == [path.replace("-", "_").removeprefix("un") for path, *_ in COMMANDS]
+            assert sorted(events) == sorted(path.replace("-", "_").removeprefix("un") for path, *_ in COMMANDS)
 
     run(main())
 
