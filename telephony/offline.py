@@ -11,7 +11,9 @@ import contextlib
 import importlib.util
 import logging
 import os
+import signal
 import sys
+import threading
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -50,9 +52,10 @@ async def offline_model(script: Path | None = None) -> AsyncIterator[str]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
-        "from telephony.cli import main; main()",
+        "from telephony.offline import end_with_parent; end_with_parent(); from telephony.cli import main; main()",
         *arguments,
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE,
+        start_new_session=True,  # a terminal's Ctrl-C is for us: callers are still told goodbye, by this model
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "LOCAL_MODEL_API_KEY": OFFLINE_KEY, "PYTHONUNBUFFERED": "1"},
@@ -68,6 +71,16 @@ async def offline_model(script: Path | None = None) -> AsyncIterator[str]:
             draining.cancel()
     finally:
         await _stop(process)
+
+
+def end_with_parent() -> None:
+    """In the model's process: when whoever started it is gone, however that came, end too."""
+
+    def wait() -> None:
+        os.read(0, 1)  # nothing is ever sent: it returns at the pipe's end
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="parent's watch", daemon=True).start()
 
 
 async def _url(stderr: asyncio.StreamReader, last_lines: deque[str]) -> str:
