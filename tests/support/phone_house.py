@@ -19,6 +19,7 @@ from support.phone_server import http
 from support.server_process import ServeProcess, free_port, serve
 from support.twilio_application import TOKEN, Twilio
 
+from telephony.settings import Settings
 from telephony.store import Store
 
 NUMBER = "+14155550199"  # ours
@@ -103,6 +104,20 @@ class House:
             raise AssertionError(f"{path} is {body}") from None
         return found
 
+    def workers(self):
+        """Process ids of the server's workers."""
+        pid = self.server.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return {int(child) for child in children}
+
+    async def until(self, condition, what, seconds=20):
+        try:
+            async with asyncio.timeout(seconds):
+                while not condition():
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise AssertionError(f"no {what} within {seconds} s") from None
+
     def refunds(self):
         """The orders that the tool has paid back, each time it ran."""
         book = self.data_dir.parent / "refunds.txt"
@@ -137,6 +152,17 @@ async def phone_house(directory, *, script, hears=(), agent=AGENT, arguments=(),
             twilio.number(NUMBER, voice_url=f"{url}/twilio/voice", status_callback=f"{url}/twilio/status")
             async with aiohttp.ClientSession(url, timeout=aiohttp.ClientTimeout(20)) as client:
                 yield House(twilio, model, server, url, directory / "data", database_url, client)
+
+
+def plain_settings(house):
+    """What a program needs to reach this house's Twilio."""
+    return Settings(
+        _env_file=None,
+        twilio_account_sid=house.twilio.account_sid,
+        twilio_auth_token=TOKEN,
+        twilio_api_base_url=house.twilio.url,
+        public_url=house.url,
+    )
 
 
 class Scenarios:
@@ -201,4 +227,4 @@ class Scenarios:
             await scenario
 
 
-__all__ = ["CALLER", "NUMBER", "House", "Scenarios", "http", "phone_house"]
+__all__ = ["CALLER", "NUMBER", "House", "Scenarios", "http", "phone_house", "plain_settings"]

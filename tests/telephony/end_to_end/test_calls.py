@@ -215,9 +215,7 @@ async def numbers_that_must_not_be_called_are_not(house):
 @scenarios.add
 async def asking_twice_with_one_key_rings_once(house):
     house.twilio.person("+14155551006", Human([WaitForAgent(), HangUp()]))
-    asked = [
-        house.api("POST", "/calls", {"to": "+14155551006"}, headers={"Idempotency-Key": "k-1"}) for _ in range(3)
-    ]
+    asked = [house.api("POST", "/calls", {"to": "+14155551006"}, headers={"Idempotency-Key": "k-1"}) for _ in range(3)]
     answers = await asyncio.gather(*asked)
     assert len({answer["call_sid"] for _, answer in answers}) == 1
     assert len(house.twilio.calls_to("+14155551006")) == 1

@@ -1,0 +1,83 @@
+"""A phone house at night: what goes wrong, what callers hear of it, and that nothing is lost or done twice.
+
+`tests/bench/bench_disasters.py` does the same with more callers, and prints what it measures.
+"""
+
+import asyncio
+import itertools
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from support import disasters
+from support.phone_house import phone_house
+
+CALLERS = 4
+
+
+@pytest.fixture(scope="module")
+def nights(tmp_path_factory, postgres):
+    """What happened in a house on SQLite and in one on PostgreSQL, in the same night."""
+
+    async def night(directory, url, away):
+        numbers = (f"+1415555{number:04}" for number in itertools.count(2000))
+        async with phone_house(
+            directory,
+            script=disasters.SCRIPT,
+            WORKERS="2",
+            DATABASE_URL=url,
+            DRAIN_SECONDS_MAX="120",
+            SILENCE_SECONDS="600",
+        ) as house:
+            return {
+                "model": await disasters.model_restarted(house, CALLERS, numbers),
+                "database": await disasters.database_away(house, CALLERS, numbers, away),
+                "deploy": await disasters.deployed(house, CALLERS, numbers),
+                "worker": await disasters.worker_killed(house, CALLERS, numbers),
+                "drain": await disasters.drained(house, CALLERS, numbers),
+            }
+
+    async def both(url):
+        lite = tmp_path_factory.mktemp("lite")
+        path = Path(lite) / "calls.db"
+        return await asyncio.gather(
+            night(lite, f"sqlite:///{path}", lambda: disasters.sqlite_locked(path)),
+            night(tmp_path_factory.mktemp("pg"), url, lambda: disasters.postgres_stopped(postgres)),
+        )
+
+    with postgres.database() as url:
+        return dict(zip(("sqlite", "postgresql"), asyncio.run(asyncio.wait_for(both(url), 150)), strict=True))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def night(nights, request):
+    return nights[request.param]
+
+
+def test_a_model_that_is_restarted_answers_every_caller_and_greets_nobody_twice(night):
+    assert night["model"] == {
+        "answered": CALLERS, "greetings": Counter({1: CALLERS}), "ends": Counter({"done": CALLERS}),
+    }  # fmt: skip
+
+
+def test_calls_go_on_without_a_database_and_their_records_are_stored_later(night):
+    assert night["database"] == {"answered": CALLERS, "ends": Counter({"done": CALLERS})}
+
+
+def test_a_deploy_loses_no_call(night):
+    assert night["deploy"] == {"answered": CALLERS + 2, "ends": Counter({"done": CALLERS + 2})}
+
+
+def test_callers_of_a_worker_that_dies_get_an_apology_and_others_notice_nothing(night):
+    worker = night["worker"]
+    spared, of = worker["spared"]
+    assert (spared, worker["hit"] + of) == (of, CALLERS)
+    assert worker["apology_s"] < 3
+    assert worker["ends"].total() == CALLERS
+    assert worker["ends"]["done"] == of
+
+
+def test_a_server_that_stops_says_goodbye_and_leaves_no_call_without_its_end(night):
+    assert (night["drain"]["exit"], night["drain"]["answered"]) == (0, CALLERS)
+    assert night["drain"]["goodbyes"] == CALLERS
+    assert night["drain"]["ends"].total() == CALLERS
