@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 LOST_AFTER: Final = timedelta(seconds=120)
 GIVE_UP_AFTER: Final = timedelta(minutes=15)
 CLOCKS_APART_MAX: Final = timedelta(seconds=60)  # Twilio's and ours; `realtime-bridge doctor` warns far earlier
+UNSETTLED_MAX: Final = 5000  # calls that are going on are among them, and must not hide a lost one
 NODE_SILENT_AFTER: Final = timedelta(seconds=60)
 CALL_QUIET_AFTER: Final = timedelta(seconds=120)
 # Whoever had the call may still come back and tell its end, with all that was said (its spool), and would then be late.
@@ -55,7 +56,7 @@ async def find_call(store: Store, rest: TwilioRest, attempt: AttemptRow) -> Twil
     Raises TwilioRestError, StoreError.
     """
     latest = attempt.created_at + LOST_AFTER + CLOCKS_APART_MAX
-    rivals = await store.attempts.unsettled(latest)
+    rivals = await store.attempts.unsettled(latest, limit=UNSETTLED_MAX)
     if any(_rivals(attempt, other) for other in rivals):
         log.warning("attempt %s: another one to the same number is lost too; no telling them apart", attempt.attempt_id)
         return None
@@ -83,9 +84,9 @@ async def reconcile(
     """
     alive = frozenset(node.node for node in await store.nodes.alive(now - NODE_SILENT_AFTER))
     round_ = _Round(store, rest, now, is_live, alive)
-    for attempt in await store.attempts.unsettled(now - LOST_AFTER):
+    for attempt in await store.attempts.unsettled(now - LOST_AFTER, limit=UNSETTLED_MAX):
         await round_.tolerant(attempt.attempt_id, round_.settle(attempt))
-    for call in await store.calls.unfinished():
+    for call in await store.calls.unfinished(limit=UNSETTLED_MAX):
         if call.created_at < now - CALL_QUIET_AFTER and not round_.is_had(call):
             await round_.tolerant(call.call_sid, round_.close(call))
     if round_.done:
@@ -183,6 +184,7 @@ def end_of(status: CallStatus, ended_at: datetime, duration_s: int | None) -> Ca
         status=status,
         ended_at=ended_at,
         duration_ms=(duration_s or 0) * 1000,
+        reconstructed=lost,
         problems=("The server that had this call ended before it could write the record.",) if lost else (),
     )
 

@@ -42,7 +42,7 @@ class World:
     dialler: Dialler
     before: list = field(default_factory=list)  # answers given in Twilio's stead to the next requests to dial
     after: list = field(default_factory=list)  # what becomes of Twilio's answers to the next ones, None: nothing
-    deaf: bool = False  # webhooks meet no one
+    deaf: bool = False  # webhooks are answered, and not heeded
 
     def place(self, to, **fields):
         return self.dialler.place(CallRequest(to=to, **fields))
@@ -59,11 +59,10 @@ async def dialling(directory, *, settle_seconds=0.5, **settings):
     async def webhook(asked):
         form = dict(parse_qsl(asked.body))
         world = holder[0]
-        if world.deaf:
-            return answer(500)
         (attempt,) = asked.query["attempt"]
-        await world.dialler.on_status(attempt, read_voice_request(form))
-        text = "<Response><Pause length='1'/></Response>" if asked.path == "/twilio/voice" else ""
+        if not world.deaf:
+            await world.dialler.on_status(attempt, read_voice_request(form))
+        text = "<Response><Hangup/></Response>" if asked.path == "/twilio/voice" else ""
         return answer(200, text=text).replace(b"application/json", b"text/xml")
 
     async def forward(asked):
@@ -80,6 +79,9 @@ async def dialling(directory, *, settle_seconds=0.5, **settings):
         return (dials and world.after and world.after.pop(0)) or passed
 
     async with contextlib.AsyncExitStack() as stack:
+        store = await stack.enter_async_context(
+            Store.open(f"sqlite:///{directory}/calls.db", node="here")
+        )  # closed last
         ours = await stack.enter_async_context(HttpEndpoint(webhook))
         front = await stack.enter_async_context(HttpEndpoint(forward))
         twilio = await stack.enter_async_context(
@@ -87,7 +89,7 @@ async def dialling(directory, *, settle_seconds=0.5, **settings):
         )
         twilio.number(FROM)
         for number in (ANN, BOB, CAL):
-            twilio.person(number, answers_after_s=0.1)
+            twilio.person(number, answers_after_s=0.05)
         given = {
             "twilio_account_sid": twilio.account_sid,
             "twilio_auth_token": TOKEN,
@@ -96,7 +98,6 @@ async def dialling(directory, *, settle_seconds=0.5, **settings):
             "public_url": ours.url,
         }
         configured = Settings(_env_file=None, **(given | settings))
-        store = await stack.enter_async_context(Store.open(f"sqlite:///{directory}/calls.db", node="here"))
         rest = await stack.enter_async_context(TwilioRest(configured, limits=quick(), sleep=no_pause))
         dialler = Dialler(store=store, rest=rest, settings=configured, limits=patience(settle_seconds))
         stack.push_async_callback(dialler.close)

@@ -25,7 +25,7 @@ def now(after=timedelta(0)):
 
 async def until(condition, seconds=5.0):
     async with asyncio.timeout(seconds):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110 - the store of another process has no event to wait for
             await asyncio.sleep(0.02)
 
 
@@ -81,37 +81,38 @@ def test_a_call_that_nobody_answers_is_finished_by_what_twilio_tells(tmp_path, b
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize(
-    ("request_", "settings", "reason", "said"),
-    [
-        ({"to": "911"}, {}, "emergency", "to: emergency"),
-        ({"to": "+19005551234"}, {}, "premium", "premium"),
-        ({"to": "+442079460123"}, {}, "country", "ALLOWED_COUNTRIES"),
-        ({"to": "2025550111"}, {}, "not_a_number", "[+]"),
-        ({"to": ANN, "ring_seconds": 0}, {}, "request", "ring_seconds"),
-        ({"to": ANN, "call_seconds_max": 9999}, {}, "request", "CALL_SECONDS_MAX"),
-        ({"to": ANN, "idempotency_key": ""}, {}, "request", "idempotency_key"),
-        ({"to": ANN, "parameters": {"a b": "x"}}, {}, "request", "parameters: a name"),
-        ({"to": ANN, "parameters": {"a": "x" * 500}}, {}, "request", "500"),
-        ({"to": ANN, "parameters": {f"p{n}": "" for n in range(21)}}, {}, "request", "at most 20"),
-        ({"to": ANN, "on_machine": "x" * 2000}, {}, "request", "on_machine"),
-        ({"to": ANN, "agent": "nobody"}, {}, "request", "agent: 'nobody'"),
-        ({"to": ANN, "from_": "Alice"}, {}, "request", "from: "),
-        ({"to": ANN}, {"twilio_number": None}, "settings", "TWILIO_NUMBER"),
-        ({"to": ANN}, {"public_url": None}, "settings", "PUBLIC_URL"),
-    ],
-)
-def test_what_may_not_be_dialled_is_refused_before_anything_is_stored_or_sent(
-    tmp_path, request_, settings, reason, said
-):
+REFUSED = [
+    ({"to": "911"}, {}, "emergency", "to: emergency"),
+    ({"to": "+19005551234"}, {}, "premium", "premium"),
+    ({"to": "+442079460123"}, {}, "country", "ALLOWED_COUNTRIES"),
+    ({"to": "2025550111"}, {}, "not_a_number", "with +"),
+    ({"to": ANN, "ring_seconds": 0}, {}, "request", "ring_seconds"),
+    ({"to": ANN, "call_seconds_max": 9999}, {}, "request", "CALL_SECONDS_MAX"),
+    ({"to": ANN, "idempotency_key": ""}, {}, "request", "idempotency_key"),
+    ({"to": ANN, "parameters": {"a b": "x"}}, {}, "request", "parameters: a name"),
+    ({"to": ANN, "parameters": {"a": "x" * 500}}, {}, "request", "500"),
+    ({"to": ANN, "parameters": {f"p{n}": "" for n in range(21)}}, {}, "request", "at most 20"),
+    ({"to": ANN, "on_machine": "x" * 2000}, {}, "request", "on_machine"),
+    ({"to": ANN, "agent": "nobody"}, {}, "request", "agent: 'nobody'"),
+    ({"to": ANN, "from_": "Alice"}, {}, "request", "from: "),
+    ({"to": ANN}, {"twilio_number": None}, "settings", "TWILIO_NUMBER"),
+    ({"to": ANN}, {"public_url": None}, "settings", "PUBLIC_URL"),
+]
+
+
+def test_what_may_not_be_dialled_is_refused_before_anything_is_stored_or_sent(tmp_path):
     async def scenario():
-        async with dialling(tmp_path, **settings) as world:
-            dialler = Dialler(
-                store=world.store, rest=world.rest, settings=world.settings, has_agent=lambda name: name != "nobody"
-            )
-            refused = await refusal(dialler.place(CallRequest(**request_)))
-            assert refused.reason == reason
-            assert said.strip("[]") in str(refused)
+        async with dialling(tmp_path) as world:
+            for asked, changed, reason, said in REFUSED:
+                dialler = Dialler(
+                    store=world.store,
+                    rest=world.rest,
+                    settings=world.settings.model_copy(update=changed),
+                    has_agent=lambda name: name != "nobody",
+                )
+                refused = await refusal(dialler.place(CallRequest(**asked)))
+                assert refused.reason == reason, asked
+                assert said in str(refused)
             assert (await world.store.attempts.list()).rows == ()
             assert world.front.asked == []
 
@@ -139,20 +140,18 @@ def test_a_suppressed_number_is_not_dialled_however_it_is_written(tmp_path):
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize(
-    ("code", "reason"), [(21215, "settings"), (13225, "refused"), (21216, "settings"), (21217, "refused")]
-)
-def test_what_twilio_refuses_is_told_with_its_code_and_told_again_for_the_same_key(tmp_path, code, reason):
+def test_what_twilio_refuses_is_told_with_its_code_and_told_again_for_the_same_key(tmp_path):
     async def scenario():
         async with dialling(tmp_path) as world:
-            world.twilio.permissions.refused[ANN] = code
-            first = await refusal(world.place(ANN, idempotency_key="k"))
-            again = await refusal(world.place(ANN, idempotency_key="k"))
-            assert (first.reason, first.code) == (again.reason, again.code) == (reason, code)
-            assert (str(first), first.attempt_id) == (str(again), again.attempt_id)
-            row = await world.store.attempts.get(first.attempt_id)
-            assert (row.status, row.code) == ("refused", code)
-            assert len([each for each in world.front.asked if each.method == "POST"]) == 1
+            for code, reason in {21215: "settings", 13225: "refused", 21216: "settings", 21217: "refused"}.items():
+                world.twilio.permissions.refused[ANN] = code
+                first = await refusal(world.place(ANN, idempotency_key=f"key {code}"))
+                again = await refusal(world.place(ANN, idempotency_key=f"key {code}"))
+                assert (first.reason, first.code) == (again.reason, again.code) == (reason, code)
+                assert (str(first), first.attempt_id) == (str(again), again.attempt_id)
+                row = await world.store.attempts.get(first.attempt_id)
+                assert (row.status, row.code) == ("refused", code)
+            assert len([each for each in world.front.asked if each.method == "POST"]) == 4
 
     asyncio.run(scenario())
 
@@ -195,14 +194,15 @@ async def other_node(directory, world):
         await dialler.close()
 
 
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-def test_a_lost_answer_is_made_good_by_the_callback(tmp_path, fault):
+def test_a_lost_answer_is_made_good_by_the_callback(tmp_path):
     async def scenario():
         async with dialling(tmp_path, settle_seconds=3) as world:
-            world.after = [fault]
-            placed = await world.place(ANN)
-            assert placed.call_sid == world.twilio.calls_to(ANN)[0].sid
-            assert world.rung(ANN) == 1
+            for last, (name, fault) in enumerate(FAULTS.items()):
+                number = f"+1202555014{last}"
+                world.twilio.person(number, answers_after_s=0.05)
+                world.after = [fault]
+                placed = await world.place(number)
+                assert [call.sid for call in world.twilio.calls_to(number)] == [placed.call_sid], name
 
     asyncio.run(scenario())
 
@@ -249,7 +249,7 @@ def test_asking_and_going_away_leaves_a_stored_call(tmp_path):
     async def scenario():
         async with dialling(tmp_path) as world:
             asking = asyncio.create_task(world.place(ANN))
-            while world.rung(ANN) == 0:
+            while world.rung(ANN) == 0:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0)
             asking.cancel()
             await asyncio.wait([asking])
@@ -375,11 +375,25 @@ def test_a_twilio_that_does_not_answer_leaves_everything_for_the_next_time(tmp_p
 # ---- whatever happens ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_nobody_is_rung_twice_whatever_fails(tmp_path, seed):
+def test_nobody_is_rung_twice_whatever_fails(tmp_path):
     """Requests fail before and after they are carried out, webhooks are lost, repeated and late, askers go away and ask
     again on another node, and the books are reconciled in between. A failure is repeated by its seed."""
+
+    async def scenario():
+        async with contextlib.AsyncExitStack() as stack:
+            days = []
+            for seed in range(6):
+                (directory := tmp_path / str(seed)).mkdir()
+                world = await stack.enter_async_context(dialling(directory, settle_seconds=0.3))
+                days.append(bad_day(world, await stack.enter_async_context(other_node(directory, world)), seed))
+            await asyncio.gather(*days)  # which is mostly waiting
+
+    asyncio.run(scenario())
+
+
+async def bad_day(world, other, seed):
     rng = Random(seed)
+    numbers = (ANN, BOB, CAL)
 
     def fault(chance):
         return rng.choice(list(FAULTS.values())) if rng.random() < chance else None
@@ -391,28 +405,24 @@ def test_nobody_is_rung_twice_whatever_fails(tmp_path, seed):
         with contextlib.suppress(DialRefused, asyncio.CancelledError):
             await asking
 
-    async def scenario():
-        async with dialling(tmp_path, settle_seconds=0.3) as world, other_node(tmp_path, world) as other:
-            world.before = [
-                each for _ in range(3) if (each := fault(0.3) or (TOO_MANY if rng.random() < 0.3 else None))
-            ]
-            world.after = [fault(0.5) for _ in range(6)]
-            for _ in range(4):
-                kind = rng.choice(["lost", "duplicate", "late"])
-                world.twilio.faults.webhook(kind, kind="status", times=rng.randrange(4), delay_s=rng.random() / 2)
-            for _ in range(3):
-                asked = [(rng.choice([world, other]), number) for number in (ANN, BOB, CAL) for _ in range(2)]
-                rng.shuffle(asked)
-                await asyncio.gather(*(ask(node, number) for node, number in asked))
-                world.twilio.faults.rest(rng.choice(["error", "garbage", "reset-before", "too-many"]), method="GET")
-                await reconcile(world.store, world.rest, now(rng.choice([timedelta(0), LATER])))
-            await world.dialler.close()
-            await other.dialler.close()
-            assert {number: world.rung(number) for number in (ANN, BOB, CAL) if world.rung(number) > 1} == {}, seed
-            world.twilio.faults.clear()
-            await reconcile(world.store, world.rest, now(LATER))
-            for row in (await world.store.attempts.list()).rows:
-                calls = world.twilio.calls_to(row.to_number)
-                assert row.call_sid == (calls[0].sid if calls else None), seed
-
-    asyncio.run(scenario())
+    world.before = [each for _ in range(3) if (each := fault(0.3) or (TOO_MANY if rng.random() < 0.3 else None))]
+    world.after = [fault(0.5) for _ in range(6)]
+    for _ in range(4):
+        kind = rng.choice(["lost", "duplicate", "late"])
+        world.twilio.faults.webhook(kind, kind="status", times=rng.randrange(4), delay_s=rng.random() / 2)
+    for _ in range(3):
+        asked = [(rng.choice([world, other]), number) for number in numbers for _ in range(2)]
+        rng.shuffle(asked)
+        await asyncio.gather(*(ask(node, number) for node, number in asked))
+        world.twilio.faults.rest(rng.choice(["error", "garbage", "reset-before", "too-many"]), method="GET")
+        await reconcile(world.store, world.rest, now(rng.choice([timedelta(0), LATER])))
+    await world.dialler.close()
+    await other.dialler.close()
+    assert {number: world.rung(number) for number in numbers if world.rung(number) > 1} == {}, seed
+    world.twilio.faults.clear()
+    for _ in range(5):  # on a slow machine, time runs out for one or the other
+        if not (await reconcile(world.store, world.rest, now(LATER))).failed:
+            break
+    for row in (await world.store.attempts.list()).rows:
+        calls = world.twilio.calls_to(row.to_number)
+        assert row.call_sid == (calls[0].sid if calls else None), seed
