@@ -2,7 +2,7 @@
 
 A message is a row first; then readers are woken, and read all rows behind the last one they saw. Being woken is only
 for speed: readers also look by themselves now and then. On SQLite, a publisher wakes its own process, and others on the
-machine look every quarter of a second; on Postgres, NOTIFY wakes all (`listening.py`).
+machine look every quarter of a second whether the file has changed; on Postgres, NOTIFY wakes all (`listening.py`).
 
 Ids rise in the order in which messages become visible: SQLite has one writer, and on Postgres publishers queue at a
 lock until their message is committed. Otherwise a reader could see number 5, and never look for the 4 that came after.
@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -22,6 +23,7 @@ from sqlalchemy import Connection, delete, func, insert, or_, select, text
 from realtime_bridge.errors import MisuseError
 from telephony.store.database import Database, columns_of, to_struct
 from telephony.store.errors import StoreError
+from telephony.store.file_watch import FileWatch
 from telephony.store.rows import BusMessage
 from telephony.store.schema import messages
 
@@ -60,6 +62,7 @@ class Bus:
         self._node = node
         self._clock = clock
         self._poll_s = POLL_S_SQLITE if database.is_sqlite else POLL_S_POSTGRES
+        self._file = FileWatch(Path(database.url.database or "")) if database.is_sqlite else None
         self._subscriptions: dict[str, list[Subscription]] = {}
         self._wake = asyncio.Event()
         self._last = 0  # the id of the last message that was seen
@@ -103,16 +106,23 @@ class Bus:
             more = await self._deliver()
             if more:
                 continue
-            try:
-                async with asyncio.timeout(RETRY_S if self._failing else self._poll_s):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
+            await self._wait()
 
     async def forget_old(self) -> int:
         """Delete messages that everybody has had time to read; how many."""
         gone = delete(messages).where(messages.c.at < self._clock() - KEPT)
         return await self._database.write(lambda c: c.execute(gone).rowcount, "delete old messages")
+
+    async def _wait(self) -> None:
+        """Until it is worth while to look."""
+        while True:
+            try:
+                async with asyncio.timeout(RETRY_S if self._failing else self._poll_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                if self._file is not None and not self._failing and not self._file.has_changed():
+                    continue
+            return
 
     async def _deliver(self) -> bool:
         """What is new, up to a limit; whether there may be more."""
