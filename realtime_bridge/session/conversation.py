@@ -360,7 +360,7 @@ class Conversation:
             heard_ms = self._cuts[item.item_id, index]
             if not spoken.text and part.transcript:
                 spoken.settle(part.transcript)
-            words = heard_text(spoken, heard_ms, self._lead.ms)
+            words = heard_text(spoken, heard_ms, self._lead.ms, self._lead.chars_per_s)
             unheard.append(spoken.text[len(words) :].strip())
             whole = whole and heard_ms >= spoken.audio_ms and not unheard[-1]
             item = with_part(item, index, msgspec.structs.replace(part, transcript=words))

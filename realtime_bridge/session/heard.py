@@ -3,8 +3,9 @@
 The model sends words and audio interleaved, and the words usually run some way ahead. So each piece of transcript is
 remembered with the audio that had arrived before it: its words cannot begin earlier. How far ahead the words run (the
 lead) is learned from items that are complete: it is the audio that came after the last piece, less the time that piece
-takes to say. Between two remembered points speech is taken to be even. A ceiling on the rate of speech catches what is
-left: a model that sends all its words at once.
+takes to say. Between two remembered points speech is taken to be even. A model may send all its words at once: where
+their audio has not all come, they are taken to be said as fast as those of complete items were. A ceiling on the rate of
+speech catches what is left.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 from dataclasses import dataclass, field
 
 _CHARS_PER_S_MAX = 30.0  # fast English speech is about 20 characters a second
+_RATE_SLACK = 1.25  # speech is not even
 _LEAD_MS_MAX = 10_000.0
 _WORD = re.compile(r"\s*\S+")
 _WHOLE_WORD_CHARS_MAX = 24  # longer runs have no spaces (Chinese, Thai): they are cut inside
@@ -52,36 +54,47 @@ class Spoken:
 
 
 class Lead:
-    """How far a model's words run ahead of its audio, in ms; learned from complete items."""
+    """How far a model's words run ahead of its audio, in ms, and how fast it speaks; learned from complete items."""
 
     def __init__(self) -> None:
         self.ms = 0.0
+        self._chars = 0
+        self._audio_ms = 0
+
+    @property
+    def chars_per_s(self) -> float:
+        """What it speaks, at most."""
+        if not self._audio_ms:
+            return _CHARS_PER_S_MAX
+        return min(_CHARS_PER_S_MAX, _RATE_SLACK * self._chars / self._audio_ms * 1000)
 
     def learn(self, spoken: Spoken) -> None:
         text = spoken.text
         if not spoken.pieces or not text or spoken.audio_ms <= 0:
             return
+        self._chars += len(text)
+        self._audio_ms += spoken.audio_ms
         last_ms = max(before for before, _ in spoken.pieces)
         last_chars = sum(len(words) for before, words in spoken.pieces if before == last_ms)
         said_in = spoken.audio_ms * last_chars / len(text)
         self.ms = min(max(0.0, spoken.audio_ms - last_ms - said_in), _LEAD_MS_MAX)
 
 
-def heard_text(spoken: Spoken, heard_ms: int, lead_ms: float) -> str:
+def heard_text(spoken: Spoken, heard_ms: int, lead_ms: float, chars_per_s: float = _CHARS_PER_S_MAX) -> str:
     """The words of the first `heard_ms` of an item; "" when nothing was heard. Whole words, without trailing space."""
     text = spoken.text
     if heard_ms <= 0 or not text:
         return ""
     if spoken.complete and heard_ms >= spoken.audio_ms:
         return text
-    chars = min(_chars_at(spoken, heard_ms, lead_ms), heard_ms / 1000 * _CHARS_PER_S_MAX, float(len(text)))
+    chars = min(_chars_at(spoken, heard_ms, lead_ms, chars_per_s), heard_ms / 1000 * _CHARS_PER_S_MAX, float(len(text)))
     return _whole_words(text, chars)
 
 
-def _chars_at(spoken: Spoken, at_ms: int, lead_ms: float) -> float:
+def _chars_at(spoken: Spoken, at_ms: int, lead_ms: float, chars_per_s: float) -> float:
     """How many characters have been said at `at_ms`, by straight lines between the known points."""
     points = [(0.0, 0.0)]
-    chars = 0
+    chars: float = 0
     for before_ms, words in spoken.pieces:
         # The first words start with the audio, however early they came.
         start = before_ms + lead_ms if before_ms > 0 else 0.0
@@ -95,6 +108,9 @@ def _chars_at(spoken: Spoken, at_ms: int, lead_ms: float) -> float:
         end_ms = spoken.audio_ms + lead_ms
         chars = sum(len(words) for before_ms, words in spoken.pieces if before_ms < spoken.audio_ms)
     points = [point for point in points if point[0] < end_ms]
+    if not spoken.complete and points:
+        begin_ms, begin_chars = points[-1]
+        chars = min(chars, begin_chars + (end_ms - begin_ms) / 1000 * chars_per_s)
     points.append((end_ms, float(chars)))
     t0, c0 = points[0]
     for t1, c1 in points[1:]:

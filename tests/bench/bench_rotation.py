@@ -14,7 +14,6 @@ import asyncio
 import json
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,12 +62,10 @@ async def call(
         await model.start()
         away_s.append(clock() - at)
 
-    # Whoever is left alone for a while waits a little longer before they ask whether anybody is there.
-    talk = replace(TWO_MINUTES, result_quiet_ms=12_000.0) if kills else TWO_MINUTES
-    answerer = Answerer(open_model, talk, strike=strike if kills else None)
+    answerer = Answerer(open_model, strike=strike if kills else None)
     async with openai, serving(answer=answerer.answer) as (server, _):
         stream = await fetch_stream(server.url + "/twilio/voice")
-        result = await place_call(stream, talk.steps(speech.__getitem__))
+        result = await place_call(stream, TWO_MINUTES.steps(speech.__getitem__, answerer))
         await answerer.done()
     return result, answerer, away_s
 

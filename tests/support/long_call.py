@@ -25,7 +25,7 @@ from telephony.bridge_commands import ToModel
 from telephony.playout import BYTES_PER_S
 from telephony.stream import PhoneLine
 from telephony.testing.result import CallResult
-from telephony.testing.script import HangUp, Say, Step, WaitForAgent
+from telephony.testing.script import HangUp, Pause, Say, Step, Until, WaitForAgent
 from telephony.transport import TwilioTransport
 from telephony.twilio.messages import Media, Start
 
@@ -56,8 +56,23 @@ rules:
   - heard: thank you and goodbye
     say: Goodbye, and thank you for calling the garden shop.
 """
+SHORT_SCRIPT = """
+greeting: Hello there.
+rules:
+  - heard: where is my order
+    say: I am looking.
+    call: find_order
+  - heard: tell me about roses
+    say: Roses like sun and water, and they like a kind word now and then.
+  - after: find_order
+    say: It is on its way.
+  - heard: thank you
+    say: Goodbye.
+"""
 QUESTIONS = ("Tell me about roses.", "Tell me about lavender.", "Tell me about tulips.", "When are you open?")
 STRIKES_AFTER_S = 1.0  # of a reply
+SPEAKS_WITHIN_MS = 2000.0  # of what a tool has brought
+BACK_S_MAX = 3.0  # for a model that is there again to be found and to speak
 
 
 @dataclass(frozen=True)
@@ -67,13 +82,17 @@ class Talk:
     lines: tuple[str, ...]
     waits_after: frozenset[int]
     work_s: float = 18.0  # how long the tool takes, and the colleague
-    result_quiet_ms: float = 7000.0  # so long must the agent be silent to have said what they brought
 
-    def steps(self, speech_of: Callable[[str], bytes]) -> list[Step]:
+    def steps(self, speech_of: Callable[[str], bytes], answerer: Answerer) -> list[Step]:
         steps: list[Step] = [WaitForAgent()]
         for number, line in enumerate(self.lines):
-            quiet_ms = self.result_quiet_ms if number in self.waits_after else 600.0
-            steps += [Say(speech_of(line), line), WaitForAgent(quiet_ms=quiet_ms, timeout_s=60.0)]
+            steps.append(Say(speech_of(line), line))
+            if number in self.waits_after:
+                steps += [
+                    Until(lambda: answerer.settled, "done what was asked for", timeout_s=60.0),
+                    Pause(SPEAKS_WITHIN_MS),
+                ]
+            steps.append(WaitForAgent(timeout_s=60.0))
         return [*steps, HangUp()]
 
 
@@ -83,15 +102,13 @@ TWO_MINUTES = Talk(
         *("Where is my order?", *QUESTIONS[:2]),
         *("I want my money back.", *QUESTIONS[2:]),
         *QUESTIONS,
+        *QUESTIONS[:2],
         "Thank you and goodbye.",
     ),
     waits_after=frozenset({6, 9}),
 )
-A_WHILE = Talk(  # with a kill in it
-    lines=("Where is my order?", "Tell me about roses.", "Thank you and goodbye."),
-    waits_after=frozenset({1}),
-    work_s=3.0,
-    result_quiet_ms=3500.0,
+A_WHILE = Talk(
+    lines=("Where is my order?", "Tell me about roses.", "Thank you."), waits_after=frozenset({1}), work_s=6.0
 )
 
 
@@ -146,6 +163,7 @@ class Answerer:
         self._loop = asyncio.get_running_loop()
         self.began = self._loop.time()
         self._speaks = asyncio.Event()
+        self._striking: asyncio.Task[None] | None = None
         transport = TwilioTransport(start, line, open_model=self.open_model, tap=self.moments)
         self._call = self._loop.create_task(self._serve(transport))
         return transport
@@ -172,7 +190,7 @@ class Answerer:
     async def _serve(self, transport: TwilioTransport) -> None:
         options = {"greeting": True, **self.options}
         async with RealtimeSession(self.agent(), transport=transport, **options) as session:
-            colleagues = []
+            self._session, colleagues = session, []
             async for event in session:
                 self._note(event)
                 if isinstance(event, ToolApprovalRequested):
@@ -187,20 +205,19 @@ class Answerer:
 
     async def _work(self) -> None:
         since = self._now()
-        striking = asyncio.create_task(self._strike())
+        if self.strike is not None:
+            self._striking = asyncio.create_task(self._strike(self.strike))
         await asyncio.sleep(self.talk.work_s)
-        await striking
         self.pending.append((since, self._now()))
 
-    async def _strike(self) -> None:
-        if self.strike is None:
-            return
+    async def _strike(self, strike: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(self.talk.work_s / 3)
         self._speaks.clear()
         await self._speaks.wait()
         await asyncio.sleep(STRIKES_AFTER_S)
         self.struck.append(self._now())
-        await self.strike()
+        await strike()
+        await asyncio.sleep(BACK_S_MAX)
 
     def _note(self, event: SessionEvent) -> None:
         if isinstance(event, AudioStart):
@@ -213,6 +230,14 @@ class Answerer:
     def _now(self) -> float:
         """Seconds since the call was answered."""
         return self._loop.time() - self.began
+
+    @property
+    def settled(self) -> bool:
+        """Nothing is waited for; nor is a model that was killed."""
+        waits = self.runs and not any(
+            item.output is None for item in self._session.history if item.type == "function_call"
+        )
+        return bool(waits) and (self._striking is None or self._striking.done())
 
     @property
     def spanned(self) -> list[int]:

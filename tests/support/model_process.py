@@ -26,7 +26,8 @@ class ModelProcess:
     """`url`: for `AsyncOpenAI(base_url=…)`, the same before and after a restart."""
 
     def __init__(self, arguments: Sequence[str], *, scripted: bool = False) -> None:
-        self._arguments = [*(SCRIPTED if scripted else REAL), *arguments]
+        self._program = SCRIPTED if scripted else REAL
+        self._arguments = arguments
         self._port = 0
         self._process: asyncio.subprocess.Process | None = None
 
@@ -41,12 +42,14 @@ class ModelProcess:
     async def __aexit__(self, *_: object) -> None:
         await self.kill()
 
-    async def start(self) -> None:
-        """Returns when it listens."""
+    async def start(self, arguments: Sequence[str] | None = None) -> None:
+        """Returns when it listens. `arguments`: others than before."""
+        self._arguments = arguments or self._arguments
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *self._arguments,
+            *self._program,
             *("--port", str(self._port)),
+            *self._arguments,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,

@@ -44,7 +44,7 @@ def call(session_seconds: float = 3600.0, **options) -> Call:
     answerer = Answerer(models, options=options)
 
     async def talk() -> CallResult:
-        result = await place_virtual_call(answerer.answer, TWO_MINUTES.steps(speech_of))
+        result = await place_virtual_call(answerer.answer, TWO_MINUTES.steps(speech_of, answerer))
         await answerer.done()
         return result
 

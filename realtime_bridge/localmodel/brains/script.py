@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Any
 
 from realtime_bridge.localmodel.brains.instructions import sentence_ordered
@@ -113,7 +114,8 @@ class _Performance:
         spoken = story[-1] if story else None
         if not isinstance(spoken, Spoken) or not spoken.unfinished:
             return []
-        before = story[:-1]
+        said = list(takewhile(lambda happening: isinstance(happening, Spoken), reversed(story)))  # in one answer
+        before = story[: len(story) - len(said)]
         answer = self._answer(before, unanswered_from(before)) or self._unprompted(before, len(before))
         for number, deed in enumerate(answer):
             if isinstance(deed, Say) and deed.text.startswith(spoken.text):

@@ -65,6 +65,16 @@ def test_nobody_is_heard_to_speak_faster_than_people_can():
     assert heard_text(made, 200, lead_ms=0) == "a very"
 
 
+def test_words_far_ahead_of_their_audio_are_said_as_fast_as_those_before():
+    lead = Lead()
+    lead.learn(spoken(("Good morning to you.", 2000)))  # ten letters a second
+    made = spoken(("a very long sentence that came before its audio", 1000), complete=False)
+    assert heard_text(made, 1000, lead.ms) == "a very long sentence that came"
+    assert heard_text(made, 1000, lead.ms, lead.chars_per_s) == "a very long"
+    made.complete, made.audio_ms = True, 4700
+    assert heard_text(made, 4700, lead.ms, lead.chars_per_s) == made.text
+
+
 def test_languages_without_spaces_are_cut_inside():
     made = spoken(("こんにちは、今日はどのようなご用件でしょうか。お名前を教えてください。", 6000))
     assert heard_text(made, 3000, lead_ms=0) == "こんにちは、今日はどのようなご用件"

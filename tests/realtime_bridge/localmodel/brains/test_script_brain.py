@@ -274,6 +274,16 @@ def test_the_call_that_was_to_follow_the_words_that_were_cut_off_is_made(bakery)
     ]
 
 
+def test_the_last_of_several_things_that_were_to_be_said_is_finished(bakery):
+    told = result({"status": "baking"})
+    items = [caller("Where is my order a 1042?"), call("find_order"), caller("when are you open"), told]
+    first, second = deeds(bakery, turn(items, [FIND]))
+    heard = " ".join(second.text.split()[:2])
+    cut_off = msgspec.structs.replace(agent(heard), status="incomplete")
+    (rest,) = deeds(bakery, turn([*items, agent(first.text), cut_off], [FIND]))
+    assert f"{heard} {rest.text}" == second.text
+
+
 def test_an_answer_that_the_caller_cut_off_is_not_finished(bakery):
     cut_off = msgspec.structs.replace(agent("Hello, this"), status="incomplete")
     assert words(deeds(bakery, turn([cut_off, caller("when are you open")]))) == "We are open from seven to six."
