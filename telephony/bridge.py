@@ -45,6 +45,7 @@ from realtime_bridge.wire.session import audio_settings, other_formats
 from telephony.agent_audio import AgentAudio
 from telephony.bridge_commands import Command, EndCall, ModelReady, ModelUnfit, Played, Report, ToModel, ToPhone
 from telephony.bridge_inputs import (
+    PASSED_ON,
     BridgeInput,
     Discard,
     EndHold,
@@ -168,7 +169,7 @@ class Bridge:
             server.ResponseOutputAudioDone: self._on_audio_done,
             server.ErrorEvent: self._on_error,
             client.SessionUpdate: self._on_session_update,
-            **dict.fromkeys(_PASSED_ON, self._on_client_event),
+            **dict.fromkeys(PASSED_ON, self._on_client_event),
         }
 
     # ---- the phone ---------------------------------------------------------------------------------------------------
@@ -489,17 +490,3 @@ def _cut(playout: ItemPlayout) -> ItemCut:
     return ItemCut(
         **msgspec.structs.asdict(playout.key), heard_ms=int(playout.heard_ms), audio_ms=int(playout.audio_ms)
     )
-
-
-_PASSED_ON = (
-    client.InputAudioBufferAppend,
-    client.InputAudioBufferCommit,
-    client.InputAudioBufferClear,
-    client.OutputAudioBufferClear,
-    client.ConversationItemCreate,
-    client.ConversationItemRetrieve,
-    client.ConversationItemDelete,
-    client.ConversationItemTruncate,
-    client.ResponseCreate,
-    client.ResponseCancel,
-)

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from realtime_bridge.wire import ClientEvent, ServerEvent
+from realtime_bridge.wire import ClientEvent, ServerEvent, client
 from telephony.twilio.messages import Dtmf, Mark, Media, Stop
 
 
@@ -107,3 +107,17 @@ ProgramInput: TypeAlias = (
     | LineEnded
 )
 BridgeInput: TypeAlias = Media | Dtmf | Mark | Stop | ServerEvent | ProgramInput | Tick
+
+# Client events that go to the model as they are.
+PASSED_ON = (
+    client.InputAudioBufferAppend,
+    client.InputAudioBufferCommit,
+    client.InputAudioBufferClear,
+    client.OutputAudioBufferClear,
+    client.ConversationItemCreate,
+    client.ConversationItemRetrieve,
+    client.ConversationItemDelete,
+    client.ConversationItemTruncate,
+    client.ResponseCreate,
+    client.ResponseCancel,
+)
