@@ -131,7 +131,7 @@ async def open_office(agent: Agent | None, settings: Settings) -> AsyncIterator[
             dialler=dialler,
             rest=rest,
             tokens=tokens,
-            services=Services(store=store, commands=commands, dialler=dialler, data_dir=settings.data_dir),
+            services=Services(store=store, commands=commands, dialler=dialler, rest=rest, data_dir=settings.data_dir),
         )
 
 

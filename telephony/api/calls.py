@@ -42,6 +42,8 @@ from telephony.calls.commands import (
     Transfer,
 )
 from telephony.store.rows import CallFilter, CallRow, CallStatus, Direction
+from telephony.store.states import is_final
+from telephony.twilio.rest_errors import TwilioRestError
 
 router = APIRouter(prefix="/calls", tags=["calls"])
 
@@ -104,9 +106,15 @@ async def live_state(visit: CallsRead, call_sid: CallSid) -> LiveState:
 async def hang_up(
     visit: CallsWrite, call_sid: CallSid, response: Response, body: HangUpIn | None = None
 ) -> CommandResult:
-    """End the call."""
+    """End the call: by its agent, who may say goodbye, or at Twilio where it has none (it rings, or its process died)."""
     wanted = body or HangUpIn()
-    return await _steer(visit, call_sid, HangUp(reason=wanted.reason, after_goodbye=wanted.after_goodbye), response)
+    try:
+        command = HangUp(reason=wanted.reason, after_goodbye=wanted.after_goodbye)
+        return await _steer(visit, call_sid, command, response)
+    except Problem as problem:
+        if problem.code not in ("not-live", "no-answer") or not await _end_at_twilio(visit, call_sid):
+            raise
+    return CommandResult(call_sid=call_sid, command="hang_up", state="done", result={"ended": True})
 
 
 @router.post("/{call_sid}/transfer", responses=_STEERING)
@@ -172,6 +180,20 @@ async def _steer(visit: Visit, call_sid: str, command: CallCommand, response: Re
         state="done" if outcome.done else "started",
         result=visit.discreet(outcome.result),
     )
+
+
+async def _end_at_twilio(visit: Visit, call_sid: str) -> bool:
+    """False when the call is over, or there is no way to Twilio. Raises Problem when Twilio does not do it."""
+    row, rest = await visit.services.store.calls.get(call_sid), visit.services.rest
+    if row is None or is_final(row.status) or rest is None:
+        return False
+    try:
+        await rest.update_call(call_sid, status="completed")
+    except TwilioRestError as e:
+        if e.kind == "over":
+            return False
+        raise Problem(502, f"twilio-{e.kind}".replace("_", "-"), f"Twilio did not end the call: {e}") from e
+    return True
 
 
 async def _run(visit: Visit, call_sid: str, command: CallCommand) -> Outcome:

@@ -8,13 +8,16 @@ from pathlib import Path
 from telephony.calls.commands import CallCommands
 from telephony.outbound.dialler import Dialler
 from telephony.store import Store
+from telephony.twilio.rest import TwilioRest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """`dialler` None: no outbound calls. `data_dir`: where recordings lie."""
+    """`dialler` None: no outbound calls. `rest` None: no way to end calls that no agent has. `data_dir`: where recordings
+    lie."""
 
     store: Store
     commands: CallCommands
     dialler: Dialler | None
     data_dir: Path
+    rest: TwilioRest | None = None

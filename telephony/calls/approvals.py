@@ -51,6 +51,7 @@ class _Waiting:
     call: LiveCall
     request: ApprovalRequest
     row: ApprovalRow
+    asking: asyncio.Task[None] | None = None  # storing it
     stored: bool = False
     pressed: bool = False  # the caller has decided, and this is on its way
     told: bool = False  # the session has been given the decision
@@ -154,7 +155,7 @@ class ApprovalDesk:
             },
         )
         waiting = self._waiting[row.approval_id] = _Waiting(call, request, row)
-        self._soon(self._ask(waiting))
+        waiting.asking = self._soon(self._ask(waiting))
 
     async def _ask(self, waiting: _Waiting) -> None:
         """Nobody can decide what is not stored; so this tries for as long as a decision could still come."""
@@ -224,8 +225,8 @@ class ApprovalDesk:
     # -- the end --
 
     def _resolved(self, call: LiveCall, event: ToolApprovalResolved) -> None:
-        same = (call.sid, event.request.call_id)
-        waiting = next((w for w in self._waiting.values() if (w.call.sid, w.request.call_id) == same), None)
+        mine = (w for w in self._waiting.values() if w.call is call)
+        waiting = next((w for w in mine if w.request.call_id == event.request.call_id), None)
         if waiting is None:
             return
         self._forget(waiting)
@@ -246,7 +247,9 @@ class ApprovalDesk:
             self._soon(self._settle(waiting, self._cancel(waiting)))
 
     async def _settle(self, waiting: _Waiting, ending: Awaitable[object] | None) -> None:
-        """Bring the row to its end, and tell of it."""
+        """Bring the row to its end, and tell of it; after it was told that it waits."""
+        if waiting.asking is not None:
+            await asyncio.wait([waiting.asking])
         try:
             if ending is not None:
                 await ending
@@ -330,10 +333,11 @@ class ApprovalDesk:
         except StoreError as e:
             log.warning("call %s: %s is not among its events: %s", row.call_sid, kind, e)
 
-    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
+    def _soon(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         job = asyncio.get_running_loop().create_task(work)
         self._jobs.add(job)
         job.add_done_callback(self._job_over)
+        return job
 
     def _job_over(self, job: asyncio.Task[None]) -> None:
         self._jobs.discard(job)

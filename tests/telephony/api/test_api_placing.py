@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 
 from fastapi import FastAPI
-from support.api_node import ask, listening, node
+from support.api_node import ask, eventually, listening, node
 from support.dialling import ANN, BOB, FAULTS, FROM, TOO_MANY, dialling
 
 from telephony.api import Services, api_app
@@ -21,7 +21,9 @@ async def office(directory, **settings):
     """A dialler's world, the URL of its API, and a token that may place calls."""
     async with dialling(directory, **settings) as world:
         commands = CallCommands(world.store, LiveCalls())
-        services = Services(store=world.store, commands=commands, dialler=world.dialler, data_dir=directory)
+        services = Services(
+            store=world.store, commands=commands, dialler=world.dialler, rest=world.rest, data_dir=directory
+        )
         app = FastAPI(openapi_url=None)
         app.mount("/api/v1", api_app(lambda: services))
         async with listening(app) as url:
@@ -102,6 +104,25 @@ def test_a_twilio_that_fails_is_told_apart_from_one_that_refuses(tmp_path):
             assert (status, attempt["status"]) == (200, "claimed")
 
     run(main())
+
+
+def test_a_call_that_no_agent_has_is_ended_at_twilio(tmp_path):
+    async def main():
+        async with office(tmp_path) as (world, url, token):
+            _, placed, _ = await ask("POST", url + "/calls", token, {"to": ANN})
+            status, told, _ = await ask("POST", f"{url}/calls/{placed['call_sid']}/hang-up", token)
+            assert (status, told["result"]) == (200, {"ended": True})
+            (call,) = world.twilio.calls_to(ANN)
+            await call.until_status("canceled", "completed")
+            await eventually(lambda: over(world, placed["attempt_id"]))
+            status, problem, _ = await ask("POST", f"{url}/calls/{placed['call_sid']}/hang-up", token)
+            assert (status, problem["code"]) == (409, "not-live")
+
+    run(main())
+
+
+async def over(world, attempt_id):
+    return (await world.store.attempts.get(attempt_id)).status in ("canceled", "completed")
 
 
 def test_a_server_without_a_dialler_says_so(tmp_path):

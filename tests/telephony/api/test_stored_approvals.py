@@ -50,6 +50,11 @@ async def waiting(at, count=1, **listed):
     return page.rows
 
 
+async def _events(at, count):
+    events = await at.store.calls.events(SID)
+    return events if len(events) >= count else None
+
+
 async def _page(at, count, listed):
     page = await at.store.approvals.list(status="waiting", **listed)
     return page if len(page.rows) >= count else None
@@ -186,8 +191,8 @@ def test_a_call_that_hangs_up_cancels_what_waits(sqlite):
             assert (decision.won, decision.row.status) == (False, "cancelled")
             assert call.ran == []
             assert len(at.desk) == 0
-            kinds = [event.kind for event in await at.store.calls.events(SID)]
-            assert kinds == ["approval_requested", "approval_resolved"]
+            await eventually(lambda: _events(at, 2))
+            assert [event.kind for event in await _events(at, 2)] == ["approval_requested", "approval_resolved"]
 
     run(main())
 
