@@ -11,7 +11,6 @@ from support.postgres import PostgresServer
 from realtime_bridge.localmodel.hibari_voice import HibariVoice
 from realtime_bridge.localmodel.moonshine import MoonshineRecognizer
 from telephony.store import Store
-from telephony.store.schema import metadata
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +59,8 @@ def sqlite_url(migrated_sqlite, tmp_path):
 @pytest.fixture
 def postgres_url(postgres, migrated_postgres):
     """For tests that leave the tables as they are: one database is emptied for each, which is quicker than a new one."""
+    from telephony.store.schema import metadata
+
     postgres.empty(migrated_postgres, [table.name for table in metadata.sorted_tables])
     return postgres.url(migrated_postgres)
 

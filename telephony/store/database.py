@@ -25,6 +25,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from realtime_bridge.errors import MisuseError
+from telephony import metrics
 from telephony.store.errors import StoreError
 
 log = logging.getLogger(__name__)
@@ -136,6 +137,7 @@ class Database:
         await asyncio.wait([task], timeout=seconds_max)
         if not task.done():
             patience.is_over = True
+            metrics.STORE_ERRORS.labels("yes").inc()
             raise StoreError(
                 f"could not {what}: the database did not answer within {seconds_max:g} s. "
                 "Look at its load and its disk; the request may be repeated",
@@ -145,7 +147,9 @@ class Database:
             return task.result()
         except (DBAPIError, StatementError, PoolTimeoutError, OSError, TimeoutError) as e:
             # Not as the cause: a driver's message may hold what was to be stored.
-            raise store_error(e, what) from None
+            error = store_error(e, what)
+            metrics.STORE_ERRORS.labels("yes" if error.retryable else "no").inc()
+            raise error from None
         except msgspec.MsgspecError:
             raise StoreError(
                 f"could not {what}: a row is none that this program writes; look who else writes to the database",

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from realtime_bridge.errors import ProtocolError
+from telephony import metrics
 from telephony.store.errors import StoreError
 from telephony.store.records import (
     Answered,
@@ -73,6 +74,7 @@ class RecordKeeper:
         self._lane = asyncio.Lock()  # one record at a time, first come, first served
         self._waiting: set[asyncio.Task[bool]] = set()
         self._behind = spool.files > 0
+        metrics.STORE_BEHIND.set(self._behind)
         self._fell_behind = asyncio.Event()
         self._is_full = False
 
@@ -83,12 +85,16 @@ class RecordKeeper:
     ) -> AsyncIterator[RecordKeeper]:
         """`directory`: the spool's; several processes of a machine may share it. `limits`: as `Spool` takes them.
 
-        What an earlier process left there is stored first. Leaving waits for what was told. Raises OSError when the
-        directory cannot be made.
+        What an earlier process left there is stored first. Leaving waits for what was told. Raises StoreError when the
+        directory cannot be had.
         """
         disk = ThreadPoolExecutor(1, thread_name_prefix="spool")
         try:
             spool = await asyncio.get_running_loop().run_in_executor(disk, lambda: Spool(directory, **limits))
+        except OSError as e:
+            disk.shutdown(wait=False)
+            raise StoreError(f"DATA_DIR: {directory} cannot be used: {e.strerror}", retryable=False) from e
+        try:
             keeper = cls(store, spool, disk, patience_s=patience_s)
             drain = asyncio.create_task(keeper._drain(), name="drain the spool")
             try:
@@ -176,6 +182,7 @@ class RecordKeeper:
     def _fall_behind(self, why: str) -> None:
         log.warning("the database takes no records: they wait in %s (%s)", self._spool.directory, why)
         self._behind = True
+        metrics.STORE_BEHIND.set(1)
         self._fell_behind.set()
 
     async def _refused(self, record: Record, name: str, error: StoreError) -> None:
@@ -219,6 +226,7 @@ class RecordKeeper:
             if self._behind:
                 log.info("the database takes records again: none waits any more")
             self._behind = False
+            metrics.STORE_BEHIND.set(0)
         return True
 
     async def _drain_file(self, spooled: Spooled) -> bool:

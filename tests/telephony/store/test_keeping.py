@@ -11,7 +11,7 @@ import pytest
 from support.quiet import quietly, until
 from support.stores import CALLER, NOON, call, call_end, opened
 
-from telephony.store import RecordKeeper, database, keeping
+from telephony.store import RecordKeeper, StoreError, database, keeping
 from telephony.store.rows import TurnRow
 
 SAID = (TurnRow(role="assistant", text="Hello."), TurnRow(role="user", text="Goodbye."))
@@ -216,6 +216,15 @@ async def test_a_disk_that_fails_too_loses_the_record_and_says_so(sqlite_url, tm
             assert not await keeper.begin(call())
         assert keeper.counts.lost == 1
     assert "call CA1: a record (Begun) is lost" in caplog.text
+
+
+@quietly()
+async def test_a_spool_that_cannot_be_had_is_told_at_the_start(sqlite_url, tmp_path):
+    (tmp_path / "spool").write_text("a file, where the directory should be")
+    async with opened(sqlite_url) as store:
+        with pytest.raises(StoreError, match=r"DATA_DIR: .*spool cannot be used"):
+            async with RecordKeeper.open(store, tmp_path / "spool"):
+                pass
 
 
 @quietly()
