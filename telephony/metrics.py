@@ -85,12 +85,14 @@ APPROVALS = Counter(f"{_P}_approvals", "Approvals that wait no more, by what bec
 
 MEDIA_WAITING = Gauge(f"{_P}_media_sockets_waiting", "Open media sockets without `start`.", multiprocess_mode="livesum")
 MEDIA_REFUSED = Counter(f"{_P}_media_refused", "Media sockets that were refused or closed before a call.", ["reason"])
-WEBHOOKS = Counter(
-    f"{_P}_webhooks", "Twilio's webhooks, by what was asked and the status answered.", ["path", "status"]
+WEBHOOKS_REFUSED = Counter(
+    f"{_P}_webhooks_refused", "Requests that claimed to be Twilio's, by the status answered.", ["status"]
 )
 REST_ERRORS = Counter(f"{_P}_twilio_rest_errors", "Failed requests to Twilio's API.", ["kind", "code"])
-STORE_ERRORS = Counter(f"{_P}_store_errors", "Statements that the database did not carry out.", ["retryable"])
-SPOOL_FILES = Gauge(f"{_P}_spool_files", "Records that wait on disk for the database.", multiprocess_mode="livemax")
+STORE_ERRORS = Counter(f"{_P}_store_errors", "What the database did not do, or not in time.", ["retryable"])
+STORE_BEHIND = Gauge(
+    f"{_P}_store_behind", "1 while finished records wait on disk for the database.", multiprocess_mode="livemax"
+)
 
 # ---- the process -----------------------------------------------------------------------------------------------------
 

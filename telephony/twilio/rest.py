@@ -26,6 +26,7 @@ from twilio.http import AsyncHttpClient
 from twilio.http.response import Response
 from twilio.rest import Client
 
+from telephony import metrics
 from telephony.numbers import mask_number
 from telephony.settings import Settings, SettingsError
 from telephony.twilio.rest_errors import TwilioRestError, error_of
@@ -255,6 +256,8 @@ class _Answered(Exception):  # noqa: N818 - inside this module: an error on its 
         super().__init__(str(error))
         self.error = error
         self.retry_after_seconds = retry_after_seconds
+        code = metrics.bounded("rest_code", str(error.code or error.status or "none"))
+        metrics.REST_ERRORS.labels(error.kind, code).inc()
 
 
 class _Http(AsyncHttpClient):  # type: ignore[misc]  # the package ships no types

@@ -11,6 +11,7 @@ from fastapi import HTTPException, Request, Response
 from starlette.datastructures import ImmutableMultiDict
 
 from realtime_bridge.errors import ProtocolError
+from telephony import metrics
 from telephony.settings import Settings, is_loopback
 from telephony.twilio.signature import SIGNATURE_HEADER, SignatureCheck
 from telephony.twilio.voice_request import VoiceRequest, read_voice_request
@@ -40,6 +41,13 @@ class TwilioRequests:
 
     async def form(self, request: Request) -> Form:
         """The decoded parameters. Raises HTTPException 403, 408, 413 or 400."""
+        try:
+            return await self._form(request)
+        except HTTPException as e:
+            metrics.WEBHOOKS_REFUSED.labels(str(e.status_code)).inc()
+            raise
+
+    async def _form(self, request: Request) -> Form:
         if self._signature is None and not is_loopback(request.url.hostname or ""):
             raise HTTPException(403, "Without TWILIO_AUTH_TOKEN, this server answers on loopback only.")
         try:

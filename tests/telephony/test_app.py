@@ -7,6 +7,7 @@ import urllib.parse
 from xml.etree import ElementTree as ET
 
 import pytest
+from support.numbers import Numbers
 from support.phone_server import CALL, PUBLIC_URL, TOKEN, both_loops, http, plain, serving
 from twilio.request_validator import RequestValidator
 
@@ -66,6 +67,7 @@ async def test_behind_a_proxy_the_stream_goes_to_the_public_url():
 async def test_unsigned_forged_and_altered_webhooks_get_403():
     form = {"CallSid": CALL, "From": "+4930"}
     target = "/twilio/voice"
+    numbers = Numbers()
     async with serving(SIGNED) as (server, _):
         for headers, sent in (
             ({}, form),
@@ -77,6 +79,7 @@ async def test_unsigned_forged_and_altered_webhooks_get_403():
             status, body = await http(server.url + target, sent, headers)
             assert (status, "Stream" in body) == (403, False)
         assert server.media.tokens.waiting(0) == 0
+        assert numbers.added("webhooks_refused_total", status="403") == 5
 
 
 @on_loopback
