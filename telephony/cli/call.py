@@ -123,9 +123,28 @@ async def _place(settings: Settings, request: CallRequest, progress: Console) ->
     app = create_app(settings=settings)
     async with PhoneServer(app, host=settings.host, port=settings.port) as own:
         progress.print(f"Serving this call at {own.url}.", style="dim")
+        await _must_lead_here(settings)
         office = app.state.office
         office.switchboard.live.add_listener(_Heard(progress))
         yield await office.dialler.place(request), office.store
+
+
+async def _must_lead_here(settings: Settings) -> None:
+    """Nobody's phone shall ring for a call that cannot be answered. Raises DialRefused."""
+    from telephony.doctor.here import is_ours  # noqa: PLC0415 - slow to import
+    from telephony.doctor.http import Unreachable, ask  # noqa: PLC0415 - as above
+    from telephony.outbound.requests import DialRefused  # noqa: PLC0415 - as above
+
+    if settings.public_url is None:
+        return  # the dialler says so
+    try:
+        answer = await ask("GET", f"{settings.public_url}/healthz")
+        what = "" if is_ours(answer.body) else f"answers HTTP {answer.status}, and not as this server does"
+    except Unreachable as e:
+        what = f"cannot be reached: {e}"
+    if what:
+        here = f"http://{settings.host}:{settings.port}"
+        raise DialRefused("settings", f"PUBLIC_URL: {settings.public_url} {what}; let it lead to {here}")
 
 
 class _Heard:

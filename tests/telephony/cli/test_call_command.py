@@ -14,6 +14,8 @@ from support.phone_house import NUMBER, phone_house
 from support.server_process import free_port
 from support.twilio_application import TOKEN, Twilio
 
+from telephony.cli import main
+from telephony.settings import Settings
 from telephony.testing import HangUp, WaitForAgent
 from telephony.testing.twilio import Busy, Human
 
@@ -77,7 +79,11 @@ def test_without_a_server_the_command_serves_the_call_itself_and_shows_it(tmp_pa
             for told in ("Serving this call", "answered", "Front desk", SCRIPT["greeting"], "completed"):
                 assert told in err, err
             assert ANN not in err
-            assert (await run(tmp_path, at, "call", BOB, "--agent", "house:agent"))[0] == 1
+            astray = at | {"PUBLIC_URL": twilio.url}
+            status, _, err = await run(tmp_path, astray, "call", BOB, "--agent", "house:agent")
+            assert status == 2
+            assert "answers HTTP 404, and not as this server does; let it lead to http://127.0.0.1:" in err
+            assert twilio.calls_to(BOB) == []
 
     asyncio.run(scenario())
 
@@ -102,11 +108,34 @@ def test_a_running_server_places_the_call_by_its_api_and_the_token_is_gone_after
             status, reason, code, err = await refused(CAL)
             assert (status, reason, code) == (1, "settings", 21215)
             assert "Geo permissions" in err
-            assert (await refused("+19005551234"))[:2] == (1, "premium")
             assert (await refused("4155551001"))[:2] == (2, "not_a_number")
-            assert (await refused(ANN, "--agent", "nowhere:agent"))[:2] == (2, "request")
+            status, out, _ = await run(tmp_path, at, "call", BOB, "--json")
+            assert (status, json.loads(out)["status"]) == (1, "busy")
 
     asyncio.run(scenario())
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """Runs the program in this process: `status, out, err = await command(environment, *arguments)`"""
+    monkeypatch.chdir(tmp_path)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+    def run_main(arguments):
+        try:
+            main(list(arguments))
+        except SystemExit as left:
+            return left.code or 0
+        return 0
+
+    async def run_command(settings, *arguments):
+        for name, value in settings.items():
+            monkeypatch.setenv(name, value)
+        status = await asyncio.to_thread(run_main, arguments)
+        return status, *capsys.readouterr()
+
+    return run_command
 
 
 @pytest.mark.parametrize(
@@ -118,29 +147,29 @@ def test_a_running_server_places_the_call_by_its_api_and_the_token_is_gone_after
         (["numbers", "list"], 2, "TWILIO_ACCOUNT_SID"),
     ],
 )
-def test_wrong_usage_exits_with_2(tmp_path, arguments, status, said):
-    left, _, err = asyncio.run(run(tmp_path, {}, *arguments))
+def test_wrong_usage_exits_with_2(command, arguments, status, said):
+    left, _, err = asyncio.run(command({}, *arguments))
     assert left == status
     assert said in err
 
 
-def test_a_number_is_listed_attached_and_listed_as_here(tmp_path):
+def test_a_number_is_listed_attached_and_listed_as_here(command):
     async def scenario():
         async with Twilio() as twilio:
             twilio.number(NUMBER, voice_url="https://demo.twilio.com/welcome/voice/")
             at = environment(twilio, "http://127.0.0.1:9")
-            status, out, _ = await run(tmp_path, at, "numbers", "list", "--json")
+            status, out, _ = await command(at, "numbers", "list", "--json")
             assert status == 0
             assert [(each["number"], each["here"]) for each in json.loads(out)] == [(NUMBER, False)]
-            status, out, err = await run(tmp_path, at, "numbers", "attach", NUMBER)
+            status, out, err = await command(at, "numbers", "attach", NUMBER)
             assert status == 0, err
             assert "https://demo.twilio.com/welcome/voice/  http://127.0.0.1:9/twilio/voice" in out
             assert twilio.numbers[NUMBER].status_callback == "http://127.0.0.1:9/twilio/status"
-            status, out, _ = await run(tmp_path, at, "numbers", "attach", NUMBER, "--json")
+            status, out, _ = await command(at, "numbers", "attach", NUMBER, "--json")
             assert (status, json.loads(out)["before"]["here"]) == (0, True)
-            status, _, err = await run(tmp_path, at, "numbers", "attach", "+14155559999")
+            status, _, err = await command(at, "numbers", "attach", "+14155559999")
             assert (status, "no number of this account" in err) == (1, True)
-            status, _, err = await run(tmp_path, at | {"TWILIO_AUTH_TOKEN": "old"}, "numbers", "list")
+            status, _, err = await command(at | {"TWILIO_AUTH_TOKEN": "old"}, "numbers", "list")
             assert (status, "credentials are wrong" in err) == (1, True)
 
     asyncio.run(scenario())
