@@ -133,6 +133,7 @@ class RealtimeSession:
         self._failure: Exception | None = None
         self._closing: asyncio.Task[None] | None = None
         self._over = False
+        self._end_told = False
         self._muted = False
 
     # -- what it is --
@@ -425,7 +426,7 @@ class RealtimeSession:
                 except Exception:
                     log.exception("a listener for %s failed", event.type)
         if isinstance(event, SessionEnd):
-            self._over = True
+            self._over = self._end_told = True
         elif len(self._events) >= (EVENTS_MAX if self._iterated else EVENTS_BEFORE_MAX):
             self._events.popleft()
             self._dropped_events += 1
@@ -464,7 +465,7 @@ class RealtimeSession:
         for _, done in self._inbox:
             _set(done)
         self._inbox.clear()
-        if not self._events or not isinstance(self._events[-1], SessionEnd):
+        if not self._end_told:
             if isinstance(self._failure, Exception):
                 self._deliver(SessionError(message=str(self._failure), source="session", fatal=True))
             self._deliver(SessionEnd(reason="the session has failed"))

@@ -17,6 +17,7 @@ from realtime_bridge.context import ToolContext
 from realtime_bridge.errors import MisuseError
 from realtime_bridge.tools import NeedsApproval, SilentResult, Tool, ToolError, tool
 from telephony.calls.context import PhoneContext
+from telephony.calls.control import CallControl
 from telephony.calls.ending import HangUp
 
 __all__ = ["collect_digits", "hang_up", "hold_caller", "press_keys", "resume_caller", "transfer_call"]
@@ -36,7 +37,7 @@ async def hang_up(context: ToolContext[PhoneContext], reason: str) -> Any:
     Args:
         reason: Why the call ends, in a few words, such as "the appointment is booked". For the records only.
     """
-    context.context.control.begin_hang_up(HangUp(reason=reason.strip()[:200] or "hung up by the agent"))
+    _control(context).begin_hang_up(HangUp(reason=reason.strip()[:200] or "hung up by the agent"))
     return SilentResult("The call ends as soon as the caller has heard your goodbye. Say nothing more.")
 
 
@@ -49,7 +50,7 @@ async def press_keys(context: ToolContext[PhoneContext], keys: str) -> str:
         keys: The keys in order: 0-9, * and #. A "w" waits half a second, such as in "1ww204#".
     """
     try:
-        heard = await context.context.control.press(keys.replace(" ", ""))
+        heard = await _control(context).press(keys.replace(" ", ""))
     except MisuseError as e:
         raise ToolError(str(e)) from e
     return f"Pressed {keys}." if heard else "The keys were pressed, but it is not certain that they were heard."
@@ -69,7 +70,7 @@ async def collect_digits(
         terminator: The key that ends the entry early; it is not part of the result. Empty for none.
     """
     try:
-        digits = await context.context.control.collect_digits(
+        digits = await _control(context).collect_digits(
             digits_max=digits_max, timeout_s=timeout_s, terminator=terminator
         )
     except MisuseError as e:
@@ -83,14 +84,14 @@ async def hold_caller(context: ToolContext[PhoneContext]) -> str:
     turn ("One moment, I put you on hold"). While on hold the caller does not hear you, and you do not hear the caller.
     Call resume_caller as soon as you are ready to speak again; after some minutes it happens by itself.
     """
-    await context.context.control.hold()
+    await _control(context).hold()
     return "The caller is on hold. Do what you have to do now, and say nothing before you have called resume_caller."
 
 
 @tool
 async def resume_caller(context: ToolContext[PhoneContext]) -> str:
     """Take the caller off hold, to speak with them again."""
-    await context.context.control.resume()
+    await _control(context).resume()
     return "The caller hears you again. Thank them for waiting, and go on."
 
 
@@ -116,7 +117,7 @@ def transfer_call(
     people = Literal[tuple(numbers)]  # type: ignore[valid-type]  # the choice is made when the tool is
 
     async def transfer(context: ToolContext[PhoneContext], destination: str, summary: str) -> Any:
-        result = await context.context.control.transfer(numbers[destination], warm=warm, summary=summary)
+        result = await _control(context).transfer(numbers[destination], warm=warm, summary=summary)
         return SilentResult(result.message) if result.connected else f"{result.message} {_BACK}"
 
     transfer.__annotations__ |= {"context": ToolContext, "destination": people, "summary": str, "return": Any}
@@ -125,6 +126,14 @@ def transfer_call(
         f"{description or how}\n\nArgs:\n    destination: Who is to take the call.\n    summary: {_SUMMARY}"
     )
     return tool(name=name, timeout_s=TRANSFER_S_MAX, needs_approval=needs_approval)(transfer)
+
+
+def _control(context: ToolContext[PhoneContext]) -> CallControl:
+    """Raises MisuseError outside of a phone call."""
+    control = getattr(context.context, "control", None)
+    if not isinstance(control, CallControl):
+        raise MisuseError(f"{context.tool_name} steers a phone call: the session's context must be a PhoneContext")
+    return control
 
 
 _COLD: Final = (

@@ -17,6 +17,9 @@ TRIES = 3  # to say what matters to a caller who talks into it
 class Steering(Protocol):
     """What words ask of the call's steering."""
 
+    @property
+    def on_hold(self) -> bool: ...
+
     async def all_heard(self) -> bool: ...
 
     def rearm(self) -> None: ...
@@ -61,8 +64,8 @@ class SpeechDesk:
             await session.create_response(say_exactly(text, token))
             self._steering.rearm()
             outcome = await done
-            if outcome == "said" and hear and not await self._steering.all_heard():
-                return "failed"
+            if outcome == "said" and hear and (self._steering.on_hold or not await self._steering.all_heard()):
+                return "failed"  # on hold it is heard later, if at all
             return "cut" if utterance.cut else outcome
         finally:
             self._waiting.pop(token, None)

@@ -27,6 +27,8 @@ def test_a_conversation_from_beginning_to_end():
             async def watch():
                 return [event.type async for event in made]
 
+            ends = []
+            made.on("session_end", ends.append)
             watching = asyncio.create_task(watch())
             await made.send_message("where is my order?")
             transport.reply(to=await transport.wait_for("response.create"), calls=[("look_up", '{"order": "A1"}')])
@@ -37,6 +39,7 @@ def test_a_conversation_from_beginning_to_end():
         assert made.history[-1].text == "It was shipped."
         assert seen[0] == "transport_event"
         assert seen[-1] == "session_end"
+        assert len(ends) == 1
         for kind in (
             "history_updated",
             "agent_start",

@@ -1,9 +1,13 @@
 """Steering in the middle of a call: keys both ways, hold, mute, words given, answering machines."""
 
+import asyncio
+
 import numpy as np
 import pytest
 from support.steered_call import PATIENT, SPEECH, WORD_S, SteeredCall, heard_hz, loudest
 
+from realtime_bridge import ToolContext
+from realtime_bridge.errors import MisuseError
 from realtime_bridge.localmodel.parts import CallTool
 from realtime_bridge.localmodel.parts import Say as SayThis
 from telephony import tones
@@ -11,7 +15,7 @@ from telephony.calls.control_settings import ControlSettings, DigitSettings, Mac
 from telephony.calls.folder import CallFolder
 from telephony.calls.verify import verify_tape
 from telephony.testing import HangUp, Pause, Press, Say, WaitForAgent
-from telephony.tools import collect_digits, hold_caller, press_keys, resume_caller
+from telephony.tools import collect_digits, hang_up, hold_caller, press_keys, resume_caller
 
 HELLO = [SayThis("Hello, this is the desk.")]
 LONG = [SayThis("word " * 24)]  # 6 s
@@ -271,3 +275,22 @@ def test_a_steered_call_replays_to_the_same_bytes(tmp_path):
     folder = CallFolder(tmp_path, steered.phone.ids.call_sid)
     assert verify_tape(folder.tape) == []
     assert folder.read_record().problems == ()
+
+
+# ---- outside of a phone call ---------------------------------------------------------------------------------------------
+
+
+def test_words_said_on_hold_are_heard_afterwards_and_not_called_heard():
+    steered = SteeredCall(HELLO)
+    steered.at(2.0, lambda c: c.control.hold())
+    steered.at(4.0, lambda c: c.control.say("Mind the gap."))
+    steered.at(6.0, lambda c: c.control.resume())
+    steered.run([Pause(9_000)])
+    assert False in steered.results
+    assert steered.history[-1] == ("assistant", "Mind the gap.", False)
+
+
+def test_the_tools_say_what_they_need():
+    context = ToolContext(context={"a program's": "own"}, tool_name="hang_up", call_id="c")
+    with pytest.raises(MisuseError, match="hang_up steers a phone call"):
+        asyncio.run(hang_up.call(context, '{"reason": "done"}'))
