@@ -126,3 +126,6 @@ class Exchange:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=CLOSE_S_MAX)
+        for call in self.calls.values():
+            for stream in call.streams:
+                stream.abandon()

@@ -139,6 +139,12 @@ class MediaStream(WSListener):
             asyncio.get_running_loop().call_later(CLOSE_S_MAX, self._transport.disconnect)
         self._end("stopped")
 
+    def abandon(self) -> None:
+        """The simulator closes: whatever is still open ends now."""
+        self._end("stopped")
+        if self._transport is not None and not self._transport.is_disconnected:
+            self._transport.disconnect(graceful=False)
+
     # ---- faults --------------------------------------------------------------------------------------------------------
 
     def drop(self) -> None:

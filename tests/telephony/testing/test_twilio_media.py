@@ -5,6 +5,7 @@ import contextlib
 import time
 
 import pytest
+from support.quiet import quietly
 from support.together import Together
 from support.twilio_application import TOKEN, Application, MediaApplication, Twilio
 from twilio.request_validator import RequestValidator
@@ -221,6 +222,20 @@ async def test_marks_are_lost_as_they_are_told_to_be():
         await theirs.mark("b")
         await theirs.until("mark")
         assert [message["mark"]["name"] for message in theirs.of("mark")] == ["b"]
+
+
+@quietly("asyncio", "uvloop")
+async def test_a_simulator_that_closes_amid_calls_leaves_nothing_behind():
+    async with streaming() as (twilio, _, media, call):
+        theirs = await media.call()
+        await theirs.play(tone(440, ms=2000))
+        await theirs.mark("never")
+        await call.until_heard(0.1)
+        other = await twilio.ring("+15550122", OURS)
+        await other.until_stream()
+        other.stream.stall(5)
+    assert call.is_over
+    assert other.is_over
 
 
 def test_many_calls_at_once_keep_their_own_time():
