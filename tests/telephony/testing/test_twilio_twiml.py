@@ -312,6 +312,63 @@ async def test_a_call_waits_in_a_queue_until_somebody_takes_it():
 
 
 @together
+async def test_who_leaves_the_queue_goes_on_with_the_next_verb():
+    async with answering(response('<Enqueue waitUrl="/wait" action="/left">Help</Enqueue>')) as (twilio, app):
+        app.answers["/wait"] = [response("<Say>Wait.</Say>"), response("<Redirect>/enough</Redirect>")]
+        app.answers["/enough"] = response("<Leave/>")
+        app.answers["/left"] = response("<Say>Nobody came.</Say>")
+        call = await twilio.ring(CALLER, OURS)
+        await call.until_status("completed")
+        assert app.at("/left")[0].form["QueueResult"] == "leave"
+        assert texts(call) == ["Wait.", "Nobody came."]
+
+
+@together
+async def test_a_star_ends_a_dial_that_allows_it():
+    async with answering(response(f'<Dial hangupOnStar="true">{OTHER}</Dial><Say>Back.</Say>')) as (twilio, _):
+        twilio.person(OTHER, answers_after_s=0.02)
+        call = await twilio.ring(CALLER, OURS)
+        await call.until(lambda: call.children and call.children[0].line)
+        await call.until(lambda: len(call.line.sources) > 1, "join")
+        await call.press("1*")
+        await call.until_said("Back.")
+        assert call.children[0].status == "completed"
+
+
+@together
+async def test_clients_that_are_not_registered_fail():
+    async with answering(response('<Dial action="/after"><Client>ann</Client></Dial>')) as (twilio, app):
+        app.answers["/after"] = response("<Hangup/>")
+        call = await twilio.ring(CALLER, OURS)
+        await call.until_status("completed")
+        assert app.at("/after")[0].form["DialCallStatus"] == "failed"
+
+
+@together
+async def test_a_dialled_leg_with_new_twiml_of_its_own_leaves_the_caller():
+    async with answering(response(f"<Dial>{OTHER}</Dial><Say>Alone.</Say>")) as (twilio, _):
+        twilio.person(OTHER, answers_after_s=0.02)
+        call = await twilio.ring(CALLER, OURS)
+        await call.until(lambda: call.children and call.children[0].line)
+        await call.until(lambda: len(call.line.sources) > 1, "join")
+        [other] = call.children
+        await twilio.do(lambda c: c.calls(other.sid).update(twiml="<Response><Say>Over here.</Say></Response>"))
+        await call.until_said("Alone.")
+        await other.until_status("completed")
+        assert texts(other) == ["Over here."]
+
+
+@together
+async def test_callers_who_give_up_take_the_ringing_leg_with_them():
+    async with answering(response(f"<Dial>{OTHER}</Dial>")) as (twilio, _):
+        twilio.person(OTHER, NoAnswer())
+        call = await twilio.ring(CALLER, OURS)
+        await call.until(lambda: call.children and call.children[0].status == "ringing")
+        call.hang_up()
+        await call.children[0].until_status("canceled")
+
+
+@together
 async def test_record_keeps_what_is_said_until_silence():
     record = '<Record timeout="1" action="/kept" recordingStatusCallback="/recording"/>'
     async with answering(response(record)) as (twilio, app):
