@@ -135,8 +135,7 @@ class PhoneServer:
         """Whether no call is left, nor one whose media is still to come."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        expected_until = began if self.succeeded else began + EXPECTED_SECONDS_MAX
-        while self.media.calls or (self.media.calls_to_end and loop.time() < expected_until):
+        while self.media.calls if self.succeeded else self.media.calls_to_end:
             if loop.time() >= began + seconds:
                 return False
             await asyncio.sleep(LOOK_SECONDS)

@@ -161,12 +161,12 @@ class MediaEndpoint:
     @property
     def calls_to_end(self) -> int:
         """Calls whose media flows, or is still to come since their webhook was answered."""
-        return len(self._calls) + len(self._waiting) + self.tokens.waiting(self.clock())
+        return len(self._calls) + len(self._waiting) + self.tokens.expected(self.clock())
 
     @property
     def has_room(self) -> bool:
         """Whether one more call may be answered, counting those whose socket is still to come."""
-        return not self.draining and len(self._calls) + self.tokens.waiting(self.clock()) < self.calls_max
+        return not self.draining and len(self._calls) + self.tokens.expected(self.clock()) < self.calls_max
 
     def upgrade(self, request: WSUpgradeRequest) -> WSListener | WSUpgradeResponseWithListener:
         """Judge an upgrade request: a new socket, or the HTTP answer that refuses it."""

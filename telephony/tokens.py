@@ -11,10 +11,12 @@ import secrets
 from collections import OrderedDict
 from dataclasses import dataclass
 from enum import Enum
+from itertools import takewhile
 from typing import Final
 
 TOKEN_BYTES: Final = 32
 TOKEN_SECONDS: Final = 60.0  # Twilio opens the stream at once; a greeting may come before it
+EXPECTED_SECONDS: Final = 10.0  # Twilio opens the stream within one or two
 TOKENS_MAX: Final = 10_000
 
 
@@ -43,9 +45,11 @@ class CallTokens:
         self._by_call: OrderedDict[str, _Issued] = OrderedDict()  # oldest first
 
     def issue(self, call_sid: str, now: float) -> str | None:
-        """A fresh token, which replaces an earlier one of the same call. None when too many are waiting."""
+        """A fresh token, which replaces an earlier one of the same call. None when too many are open."""
         self._by_call.pop(call_sid, None)
-        if self.waiting(now) >= self._tokens_max:
+        while self._by_call and next(iter(self._by_call.values())).expires_at <= now:
+            self._by_call.popitem(last=False)
+        if len(self._by_call) >= self._tokens_max:
             return None
         token = secrets.token_urlsafe(TOKEN_BYTES)
         self._by_call[call_sid] = _Issued(token, now + self._seconds)
@@ -63,8 +67,11 @@ class CallTokens:
         del self._by_call[call_sid]
         return TokenVerdict.VALID if now < issued.expires_at else TokenVerdict.EXPIRED
 
-    def waiting(self, now: float) -> int:
-        """How many calls are expected to open their socket."""
-        while self._by_call and next(iter(self._by_call.values())).expires_at <= now:
-            self._by_call.popitem(last=False)
-        return len(self._by_call)
+    def expected(self, now: float) -> int:
+        """How many calls are about to open their socket: those whose token is fresh.
+
+        One that is still open later was used at another process, or its caller has gone; in a rare case it comes yet.
+        """
+        fresh_from = now + max(0.0, self._seconds - EXPECTED_SECONDS)
+        newest_first = reversed(self._by_call.values())
+        return sum(1 for _ in takewhile(lambda issued: issued.expires_at > fresh_from, newest_first))

@@ -78,7 +78,7 @@ async def test_unsigned_forged_and_altered_webhooks_get_403():
         ):
             status, body = await http(server.url + target, sent, headers)
             assert (status, "Stream" in body) == (403, False)
-        assert server.media.tokens.waiting(0) == 0
+        assert server.media.tokens.expected(0) == 0
         assert numbers.added("webhooks_refused_total", status="403") == 5
 
 

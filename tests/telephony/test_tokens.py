@@ -45,9 +45,18 @@ def test_the_store_is_bounded_and_expired_tokens_make_room():
     assert tokens.issue("CA1", now=0)
     assert tokens.issue("CA2", now=30)
     assert tokens.issue("CA3", now=59) is None
-    assert tokens.waiting(now=59) == 2
     assert tokens.issue("CA3", now=60)
-    assert tokens.waiting(now=60) == 2
+
+
+def test_a_call_is_expected_for_as_long_as_its_media_should_take():
+    tokens = CallTokens(seconds=60)
+    token = tokens.issue("CA1", now=0)
+    tokens.issue("CA2", now=5)
+    assert tokens.expected(now=9) == 2
+    assert tokens.expected(now=11) == 1, "used elsewhere, or the caller has gone"
+    tokens.redeem(tokens.issue("CA3", now=12), "CA3", now=12)
+    assert tokens.expected(now=12) == 1
+    assert tokens.redeem(token, "CA1", now=50) is TokenVerdict.VALID, "late, and welcome all the same"
 
 
 @given(st.lists(st.tuples(st.sampled_from(["issue", "redeem", "wait"]), st.sampled_from(["CA1", "CA2", "CA3"]))))
@@ -68,4 +77,4 @@ def test_no_token_is_ever_valid_twice_or_late(deeds):
             fresh = token not in used and now < at + 5
             assert (tokens.redeem(token, call, now) is TokenVerdict.VALID) == fresh
             used.add(token)
-        assert tokens.waiting(now) <= 2
+        assert tokens.expected(now) <= 2
