@@ -89,7 +89,7 @@ def _parse(text: str, allowed_countries: Collection[str]) -> phonenumbers.PhoneN
             raise NumberRefused("emergency", "emergency numbers are never dialled: neither by agents nor by programs")
         if 0 < len(digits) <= SHORT_DIGITS_MAX:
             raise NumberRefused("short_code", "short codes cannot be called from another network")
-        raise NumberRefused("not_a_number", "write the number with + and its country's code, such as +14155550100")
+        raise NumberRefused("not_a_number", "write the number with + and its country's code, such as +1 415 555 0100")
     if re.search("[a-zA-Z]", text):  # `phonenumbers` would read vanity letters and extensions
         raise NumberRefused("not_a_number", "a phone number has digits only, and no extension")
     try:

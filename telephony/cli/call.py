@@ -257,7 +257,7 @@ async def _result(store: Store, placed: Placed, row: CallRow | None, progress: C
     disposition = None if row is None else row.disposition
     broken = disposition is None or disposition == "lost" or disposition.startswith("failed")
     well = status == "completed" and bool(turns) and not broken
-    progress.print(f"{placed.call_sid}: {status}, {disposition or 'and nobody told how it ended'}", highlight=False)
+    progress.print(f"{placed.call_sid}: {status}, {disposition or 'and nobody told how it ended'}", soft_wrap=True)
     if turns:
         progress.print(f"More: realtime-bridge calls show {placed.call_sid}", style="dim")
     return {

@@ -151,7 +151,7 @@ class Dialler:
         if caller_id is None:
             raise DialRefused("settings", "TWILIO_NUMBER: needed to place calls (or say which number they come from)")
         if not mask_number(caller_id).startswith("+"):
-            raise DialRefused("request", "from: expected a number in E.164, such as +14155550100")
+            raise DialRefused("request", "from: expected a number in E.164, with + and digits only")
         try:
             suppressed = await self._store.suppressions.contains(number.e164)
         except StoreError as e:

@@ -11,8 +11,9 @@ from support.dialling import ANN, BOB, CAL, FAULTS, FROM, TOO_MANY, dialling, pa
 from telephony.outbound.dialler import Dialler, plan_of_attempt
 from telephony.outbound.machine import MachinePlan
 from telephony.outbound.requests import CallRequest, DialRefused
-from telephony.outbound.settlement import GIVE_UP_AFTER, LOST_AFTER, reconcile
+from telephony.outbound.settlement import GIVE_UP_AFTER, LOST_AFTER, call_row, reconcile
 from telephony.store import Store
+from telephony.store.rows import AttemptRow
 from telephony.testing.twilio import Busy, NoAnswer
 
 LATER = LOST_AFTER + timedelta(seconds=5)
@@ -368,6 +369,25 @@ def test_a_twilio_that_does_not_answer_leaves_everything_for_the_next_time(tmp_p
             world.twilio.faults.clear()
             assert (await reconcile(world.store, world.rest, now(LATER))).updated >= 1
             assert (await world.store.attempts.get(placed.attempt_id)).status == "completed"
+
+    asyncio.run(scenario())
+
+
+def test_calls_that_twilio_does_not_know_are_not_asked_for_for_ever(tmp_path):
+    async def scenario():
+        async with dialling(tmp_path) as world:
+            nowhere = "CA" + "f" * 32
+            row = AttemptRow(
+                attempt_id="a", idempotency_key="a", to_number=ANN, from_number=FROM, created_at=now(), details={}
+            )
+            await world.store.attempts.claim(row)
+            await world.store.attempts.placed("a", nowhere)
+            await world.store.calls.begin(call_row(row, nowhere))
+            assert (await reconcile(world.store, world.rest, now(LATER))).failed == 1  # it may be too new for a list
+            await reconcile(world.store, world.rest, now(MUCH_LATER))
+            assert (await world.store.attempts.get("a")).status == "failed"
+            assert (await world.store.calls.get(nowhere)).disposition == "failed"
+            assert not await reconcile(world.store, world.rest, now(MUCH_LATER))
 
     asyncio.run(scenario())
 
