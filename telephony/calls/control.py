@@ -93,6 +93,7 @@ class CallControl:
         self._keys = KeyDesk(self, settings.digits)
         self._speech = SpeechDesk(self)
         self._hold_until: float | None = None
+        self._free_since: float | None = now  # nothing of the steering's has been under way
         self._playing = 0  # pieces of our own audio that are being heard
         self._transfers = transfers
         self._desk = TransferDesk(self, details, settings, rest=rest, transfers=transfers)
@@ -373,10 +374,15 @@ class CallControl:
             self.begin_hang_up(HangUp(reason="the caller was silent", words=step.text))
 
     def _still_since(self, now: float) -> float | None:
+        """Since when the caller could have spoken, and nobody has."""
         steered = self.on_hold or self._desk.in_progress or self._ending.in_progress
         if steered or self._playing or self._keys.waited_for or self._speech.waits:
+            self._free_since = None
             return None
-        return self._activity.still_since(now)
+        if self._free_since is None:
+            self._free_since = now
+        still_since = self._activity.still_since(now)
+        return None if still_since is None else max(still_since, self._free_since)
 
     def rearm(self) -> None:
         """Set the timer for whatever comes next."""

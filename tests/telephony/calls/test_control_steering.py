@@ -173,6 +173,16 @@ def test_hold_ends_by_itself_and_the_agent_is_told():
     assert quiet == pytest.approx(11.5, abs=0.5)
 
 
+def test_time_on_hold_is_no_silence_of_the_caller_s():
+    settings = ControlSettings(silence=SilenceSettings(after_s=4, prompts=("Still there?",)))
+    steered = SteeredCall(HELLO, settings=settings)
+    steered.at(2.0, lambda c: c.control.hold())
+    steered.at(14.0, lambda c: c.control.resume())
+    result = steered.run([Pause(20_000)])
+    assert steered.history[1] == ("assistant", "Still there?", False)
+    assert result.audible[-1].start == pytest.approx(18.1, abs=0.3)
+
+
 def test_an_agent_takes_the_caller_off_hold_itself():
     steered = SteeredCall(
         HELLO, [SayThis("Wait."), CallTool("hold_caller")], [CallTool("resume_caller")], [SayThis("Thank you.")],
