@@ -101,6 +101,7 @@ async def open_office(agent: Agent | None, settings: Settings) -> AsyncIterator[
             openai=openai,
             model=model,
             audio=settings.realtime_audio,
+            rotate_after_s=settings.realtime_session_seconds,
             data_dir=settings.data_dir if settings.record_calls else None,
             disk=stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="records")),
             approvals=ApprovalSettings(timeout_s=settings.approval_seconds),

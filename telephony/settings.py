@@ -123,6 +123,12 @@ class Settings(BaseSettings):
         "pcm",
         description="Audio towards the model: pcm (PCM16 at 24 kHz) or pcmu (the phone's own G.711, passed through).",
     )
+    realtime_session_seconds: float = Field(
+        3300.0,
+        gt=0,
+        description="How many seconds a call stays in one model session at most, before it changes to a fresh one, unheard; "
+        "sooner where the model says that it ends sessions sooner (OpenAI: after 3600).",
+    )
     local_llm_base_url: HttpUrl | None = Field(
         None, description="An OpenAI-compatible chat endpoint that decides what the offline model says, with /v1."
     )

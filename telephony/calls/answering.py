@@ -64,6 +64,7 @@ class Switchboard:
         data_dir: Path | None = None,
         disk: Executor,
         config: Mapping[str, Any] | None = None,
+        rotate_after_s: float | None = 55 * 60.0,
         approvals: ApprovalSettings | None = None,
         control: MakeControl | None = None,
         past_calls: PastCalls | None = None,
@@ -71,7 +72,7 @@ class Switchboard:
     ) -> None:
         """`openai` tells where the model is; or `open_model` connects to it. Raises MisuseError without either.
 
-        `data_dir` None: calls are not recorded. `disk`: writes the records. `config`: see `RealtimeSession`. `control`:
+        `data_dir` None: calls are not recorded. `disk`: writes the records. `config`, `rotate_after_s`: see `RealtimeSession`. `control`:
         default, a steering without a way to Twilio's API. `past_calls`: what agents are told of earlier calls.
 
         `on_item_starts` is given where each item that was heard begins in all audio sent to the phone, in bytes.
@@ -88,6 +89,7 @@ class Switchboard:
         self._data_dir = data_dir
         self._disk = disk
         self._config = config
+        self._rotate_after_s = rotate_after_s
         self._approvals = approvals
         self._control = control or CallControl
         self._on_item_starts = on_item_starts
@@ -179,6 +181,7 @@ class Switchboard:
             transport=transport,
             model=self._model,
             config=self._config,
+            rotate_after_s=self._rotate_after_s,
             approvals=self._approvals,
             greeting=context.details.opening or True,
             context=context,
