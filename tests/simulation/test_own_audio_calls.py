@@ -75,6 +75,18 @@ def test_jitter_and_a_phone_without_marks_are_survived():
         assert [echoed for _, echoed in machine.played.values()] == [False] * len(program)
 
 
+def test_marks_that_come_again_end_no_piece_before_its_time():
+    for seed in SEEDS:
+        faults = Faults(marks_repeated=0.3, marks_stale=0.3)
+        machine, program, outcome = run(seed, own_audio, network=FAR, faults=faults)
+        outcome.check(tolerance_ms=6)
+        began = outcome.world.phone.started_at
+        lengths_s = {play.audio_id: len(play.mulaw) / 8000 for _, play in program}
+        sent_at = {play.audio_id: at for at, play in program}
+        assert set(machine.played) == set(lengths_s)
+        assert all(at - began >= sent_at[name] + lengths_s[name] for name, (at, _) in machine.played.items())
+
+
 def test_a_muted_agent_is_not_heard_and_the_model_knows():
     for seed in SEEDS:
         _, _, outcome = run(seed, lambda *_: [(0.1, MuteAgent(muted=True))], network=FAR)
