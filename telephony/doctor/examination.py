@@ -44,6 +44,7 @@ async def examine(
 
     checks: dict[str, Awaitable[list[Finding]]] = {
         "settings": here.check_settings(settings),
+        "names": here.check_names(),
         "agents": here.check_agents(settings),
         "openai": outside.check_openai(settings, heard),
         "offline model": here.check_offline_model(settings),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import json
 import os
+import re
 import shutil
 import socket
 import tempfile
+from pathlib import Path
 from typing import Final
 
 from realtime_bridge.errors import BridgeError, MisuseError
@@ -21,6 +24,7 @@ from telephony.offline import require_offline_parts
 from telephony.settings import Settings, SettingsError, check_exposure, check_signing, database_url
 from telephony.store import Store, StoreError
 
+ALIKE: Final = 0.86  # difflib's ratio: a letter too few, too many or swapped
 OPEN_SECONDS_MAX: Final = 10.0
 DISK_BYTES_MIN: Final = 200 * 1024**2
 DISK_BYTES_GOOD: Final = 2 * 1024**3  # a day of ten lines, recorded: 1 MB a minute and call
@@ -43,6 +47,25 @@ async def check_settings(settings: Settings) -> list[Finding]:
                 failed("settings", "OVERFLOW_NUMBER", str(e), "name a number that callers can be connected to")
             )
     return found or [ok("settings", "environment and .env", "all values are well formed and fit together")]
+
+
+async def check_names() -> list[Finding]:
+    """A misspelt setting is silently ignored; one that is nearly a setting's name was meant to be it."""
+    known = {name.upper() for name in Settings.model_fields}
+    given = dict.fromkeys(os.environ, "environment") | dict.fromkeys(await asyncio.to_thread(_names_in_file), ".env")
+    return [
+        warning("names", where, f"{name} is no setting, and is ignored", f"if {meant[0]} is meant, rename it")
+        for name, where in sorted(given.items())
+        if name not in known and (meant := difflib.get_close_matches(name, known, n=1, cutoff=ALIKE))
+    ]
+
+
+def _names_in_file() -> list[str]:
+    try:
+        lines = Path(".env").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
+    return [found[1] for line in lines if (found := re.match(r"\s*(?:export\s+)?(\w+)\s*=", line))]
 
 
 async def check_agents(settings: Settings) -> list[Finding]:

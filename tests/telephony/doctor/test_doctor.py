@@ -4,11 +4,9 @@ import asyncio
 import contextlib
 import json
 import socket
-import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from pathlib import Path
 
 import pytest
 from support.http_endpoint import HttpEndpoint, answer
@@ -17,6 +15,7 @@ from support.server_process import free_port
 from telephony.app import create_app
 from telephony.cli import main
 from telephony.doctor.examination import examine, read_settings
+from telephony.doctor.here import check_names
 from telephony.doctor.webhooks import status_url, voice_url
 from telephony.server import PhoneServer
 from telephony.settings import Settings
@@ -66,11 +65,14 @@ class SetUp:
         }
         self.settings = dict(self.healthy)
 
-    async def examine(self, monkeypatch):
+    def into_environment(self, monkeypatch):
         for name in Settings.model_fields:
             monkeypatch.delenv(name.upper(), raising=False)
         for name, value in self.settings.items():
             monkeypatch.setenv(name, value)
+
+    async def examine(self, monkeypatch):
+        self.into_environment(monkeypatch)
         settings = read_settings()
         if isinstance(settings, list):
             return settings
@@ -188,6 +190,19 @@ def test_each_planted_mistake_is_found_alone_and_gone_when_it_is_mended(tmp_path
     asyncio.run(scenario())
 
 
+def test_a_misspelt_setting_is_noticed_in_the_file_and_in_the_environment(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("# a comment\nexport TWILIO_ACOUNT_SID = 1\nPORT=1\nEDITOR=vi\nHOSTNAME=x\n")
+    monkeypatch.setenv("OPENAI_APIKEY", "sk-hush")
+    found = asyncio.run(check_names())
+    assert [(each.where, each.what.split()[0], each.verdict) for each in found] == [
+        ("environment", "OPENAI_APIKEY", "warning"),
+        (".env", "TWILIO_ACOUNT_SID", "warning"),
+    ]
+    assert "TWILIO_ACCOUNT_SID" in found[1].mend
+    assert "hush" not in str(found)
+
+
 def test_no_secret_is_ever_told(tmp_path, monkeypatch):
     async def scenario():
         async with healthy(tmp_path, monkeypatch) as set_up:
@@ -197,24 +212,24 @@ def test_no_secret_is_ever_told(tmp_path, monkeypatch):
     asyncio.run(scenario())
 
 
-def test_the_command_tells_machines_and_people_and_exits_by_what_it_found(tmp_path, monkeypatch):
-    async def run(set_up, *arguments):
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", "from telephony.cli import main; main()", "doctor", *arguments,
-            env={"PATH": "/usr/bin", "PYTHONPATH": f"{Path(__file__).parents[3]}", **set_up.settings},
-            cwd=set_up.directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        told, _ = await asyncio.wait_for(process.communicate(), 40)
-        return process.returncode, told.decode()
+def test_the_command_tells_machines_and_people_and_exits_by_what_it_found(tmp_path, monkeypatch, capsys):
+    def run(*arguments):
+        try:
+            main(["doctor", *arguments])
+        except SystemExit as left:
+            return left.code or 0
+        return 0
 
     async def scenario():
         async with healthy(tmp_path, monkeypatch) as set_up:
-            status, told = await run(set_up, "--json")
-            assert (status, json.loads(told)["ok"]) == (0, True)
-            set_up.settings["OPENAI_API_KEY"] = "sk-wrong"
-            status, told = await run(set_up)
-            assert status == 1
+            set_up.into_environment(monkeypatch)
+            assert await asyncio.to_thread(run, "--json") == 0
+            assert json.loads(capsys.readouterr().out)["ok"] is True
+            monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong")
+            assert await asyncio.to_thread(run) == 1
+            told, said = capsys.readouterr()
             assert "FAILED   OPENAI_API_KEY: the key is refused (HTTP 401); make a key at" in told
+            assert "1 to mend." in said
 
     asyncio.run(scenario())
 
