@@ -2,7 +2,8 @@
 
 `SimulatedPhone` (pure) knows what the caller really heard; `ScriptedCaller` (pure) speaks and listens by a script; `Link`
 is a network. `place_call` rings a running server over a real socket, in real time; `place_virtual_call` calls what would
-answer in that server, in virtual time (`run_virtual`). `speech` holds a recorded human voice.
+answer in that server, in virtual time (`run_virtual`). `speech` holds a recorded human voice. `twilio` is a whole Twilio on
+this machine: REST API, webhooks, media streams, and people who answer.
 """
 
 from telephony.testing.caller import Stream, fetch_stream, place_call

@@ -105,6 +105,12 @@ class Interpreter:
         url = urljoin(self.program.url, verb.get("action"))
         return Jump(Program(url, verb.get("method", "POST").upper(), form=dict(form), kind=kind))
 
+    def tell_action(self, verb: Verb, form: Mapping[str, str]) -> None:
+        """Request a verb's `action` although its answer will not be run: the call is over, or goes on elsewhere."""
+        if verb.get("action"):
+            url = urljoin(self.program.url, verb.get("action"))
+            self.call.tell("action", url, verb.get("method", "POST").upper(), self.call.form(**form))
+
     async def speak(self, mulaw: bytes, text: str) -> None:
         """Say this to the person, to its end; cut off where this is cancelled."""
         line = self.call.live_line
@@ -243,20 +249,24 @@ class Interpreter:
         try:
             ended_by = await self._until_recorded(verb, keys, started_at)
         except asyncio.CancelledError:  # the person has hung up: the recording is kept, and told of
-            self._keep(verb, started_at, bytes(line.spoken[first:]), "hangup")
+            recording = self._keep(verb, started_at, bytes(line.spoken[first:]), "hangup")
+            if call.is_over:
+                self.tell_action(verb, self._recorded(recording))
             raise
         finally:
             line.key_listeners.remove(keys.press)
         recording = self._keep(verb, started_at, bytes(line.spoken[first:]), ended_by)
-        if not verb.get("action") and verb.attributes.get("action") is not None:
+        if verb.attributes.get("action") == "":
             return Next.NEXT
-        form = {
-            "RecordingUrl": call.recording_url(recording),
+        return self.request("action", verb, self._recorded(recording))
+
+    def _recorded(self, recording: Recording) -> dict[str, str]:
+        return {
+            "RecordingUrl": self.call.recording_url(recording),
             "RecordingSid": recording.sid,
             "RecordingDuration": str(recording.duration_s),
             "Digits": recording.digits,
         }
-        return self.request("action", verb, form)
 
     async def _until_recorded(self, verb: Verb, keys: _Keys, started_at: float) -> str:
         """Until a key, silence, or the longest time; returns the key, or ""."""

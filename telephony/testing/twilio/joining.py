@@ -105,6 +105,7 @@ async def dial(interpreter: Interpreter, verb: Verb) -> Outcome:
     """`<Dial>`: numbers, a conference, a queue. Others fail, as clients that are not registered do."""
     nouns = list(verb.children) or [Verb("Number", {}, verb.text)]
     result: dict[str, str] = {"DialCallStatus": "failed"}
+    before = len(interpreter.call.children)
     try:
         if nouns[0].name == "Conference":
             result = await _conference(interpreter, verb, nouns[0])
@@ -113,12 +114,11 @@ async def dial(interpreter: Interpreter, verb: Verb) -> Outcome:
         elif numbers := [noun for noun in nouns if noun.name == "Number"]:
             result = await _numbers(interpreter, verb, numbers)
     except asyncio.CancelledError:
-        # New TwiML ends a <Dial>: its action is requested all the same, and the answer thrown away.
-        call = interpreter.call
-        if verb.get("action") and not call.is_over:
-            url = urljoin(interpreter.program.url, verb.get("action"))
-            form = call.form(DialCallStatus="completed")
-            call.tell("action", url, verb.get("method", "POST").upper(), form)
+        # A hang-up or new TwiML ends a <Dial>: its action is requested all the same, and the answer thrown away.
+        talked = (
+            any(leg.answered_at is not None for leg in interpreter.call.children[before:]) or nouns[0].name != "Number"
+        )
+        interpreter.tell_action(verb, {"DialCallStatus": "completed" if talked else "canceled"})
         raise
     if verb.get("action"):
         return interpreter.request("action", verb, result)
@@ -329,9 +329,11 @@ async def enqueue(interpreter: Interpreter, verb: Verb) -> Outcome:
     taken = asyncio.ensure_future(entry.taken.wait())
     try:
         await asyncio.wait((waiting, taken), return_when=asyncio.FIRST_COMPLETED)
-        result = "bridged" if entry.taken.is_set() else "leave"
         if not entry.taken.is_set():
             waiting.result()
+    except asyncio.CancelledError:
+        interpreter.tell_action(verb, _left(line, began, "hangup" if call.is_over else "redirected"))
+        raise
     finally:
         line.leave(entry)
         for task in (waiting, taken):
@@ -343,9 +345,13 @@ async def enqueue(interpreter: Interpreter, verb: Verb) -> Outcome:
         finally:
             entry.done.set()
     if verb.get("action"):
-        form = {"QueueResult": result, "QueueSid": line.sid, "QueueTime": str(round(time.monotonic() - began))}
-        return interpreter.request("action", verb, form)
+        result = "bridged" if entry.taken.is_set() else "leave"
+        return interpreter.request("action", verb, _left(line, began, result))
     return NEXT
+
+
+def _left(line: WaitingLine, began: float, result: str) -> dict[str, str]:
+    return {"QueueResult": result, "QueueSid": line.sid, "QueueTime": str(round(time.monotonic() - began))}
 
 
 async def _wait(interpreter: Interpreter, verb: Verb, line: WaitingLine) -> None:

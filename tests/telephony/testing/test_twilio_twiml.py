@@ -323,6 +323,24 @@ async def test_who_leaves_the_queue_goes_on_with_the_next_verb():
         assert texts(call) == ["Wait.", "Nobody came."]
 
 
+@together.each(
+    ("<Dial action='/after'>{}</Dial>", "DialCallStatus", "canceled"),
+    ("<Enqueue action='/after'>Help</Enqueue>", "QueueResult", "hangup"),
+    ("<Record action='/after' playBeep='false'/>", "Digits", "hangup"),
+)
+async def test_actions_are_asked_after_a_hang_up_and_their_answers_ignored(verb, name, value):
+    async with answering(response(verb.format(OTHER))) as (twilio, app):
+        twilio.person(OTHER, NoAnswer())
+        app.answers["/after"] = response("<Say>Too late.</Say>")
+        call = await twilio.ring(CALLER, OURS)
+        await call.until_status("in-progress")
+        await asyncio.sleep(0.2)
+        call.hang_up()
+        asked = (await app.until("/after")).form
+        assert (asked[name], asked["CallStatus"]) == (value, "completed")
+        assert texts(call) == []
+
+
 @together
 async def test_a_star_ends_a_dial_that_allows_it():
     async with answering(response(f'<Dial hangupOnStar="true">{OTHER}</Dial><Say>Back.</Say>')) as (twilio, _):
