@@ -288,6 +288,8 @@ class CallControl:
     def transferred(self) -> None:
         """The caller has been passed on; the end of our stream is no hang-up."""
         self.ending = "transferred"
+        if self._transfers is not None and self._session is not None:
+            self._transfers.caller_leaves(self.details.call_sid, self._session.history)
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
         job = self._loop.create_task(self._safely(work), name=f"steering of {self.details.call_sid}")
@@ -323,10 +325,7 @@ class CallControl:
             self._line_over()
             return
         if not self._begun:
-            self._begun = True
-            if self._session is not None:
-                self._speech.begin(self._session)
-            self._step(now)
+            self._session_begins(now)
         self._speech.happened(event, now)
         self._keys.happened(event, now)
         changed = self._activity.handle(event, now)
@@ -341,6 +340,15 @@ class CallControl:
                     self._end(self._ending.caller_spoke_into_it())
         if changed or self._speech.waits:
             self._step(now)
+
+    def _session_begins(self, now: float) -> None:
+        self._begun = True
+        if self._session is not None:
+            self._speech.begin(self._session)
+            before = () if self._transfers is None else self._transfers.said_before(self.details.call_sid)
+            if before:
+                self.in_background(self._session.update_history(lambda history: (*before, *history)))
+        self._step(now)
 
     def _on_time(self) -> None:
         self._step(self._clock())

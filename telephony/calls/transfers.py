@@ -4,6 +4,9 @@
     POST /twilio/transfer/{id}/status   transfers.status(id, form)              (how the call to the person goes)
     POST /twilio/transfer/{id}/after    end = dial_end(form["DialCallStatus"])   (a cold transfer's <Dial> is over)
 
+A caller whom a transfer did not connect comes back in a new stream, where the agent shall know what was said before:
+`said_before`.
+
 An id begins with the SID of the caller's call: `call_of(id)`, so that a webhook that arrives at another process can be
 given to the one that has the call (`answer` returns None for a transfer that is not here).
 """
@@ -11,14 +14,17 @@ given to the one that has the call (`answer` returns None for a transfer that is
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, Protocol
 
+from realtime_bridge.session.items import HistoryItem, message
 from telephony.calls.control_settings import TransferSettings
 from telephony.calls.transfer_twiml import person_declined
 
 TRANSFER_PATH: Final = "/twilio/transfer"
 KEPT_MAX: Final = 10_000
+TALKS_MAX: Final = 500  # kept for callers who may come back
+TALK_ITEMS_MAX: Final = 200
 
 
 class PendingTransfer(Protocol):
@@ -40,6 +46,19 @@ class Transfers:
 
     def __init__(self) -> None:
         self._pending: dict[str, PendingTransfer] = {}
+        self._talks: dict[str, tuple[HistoryItem, ...]] = {}  # call SID -> its messages
+
+    def caller_leaves(self, call_sid: str, history: Iterable[HistoryItem]) -> None:
+        """The caller is being passed on; this is what was said so far."""
+        self._talks.pop(call_sid, None)
+        while len(self._talks) >= TALKS_MAX:
+            del self._talks[next(iter(self._talks))]
+        said = [message("", item.role, item.text) for item in history if item.role is not None and item.text]
+        self._talks[call_sid] = tuple(said[-TALK_ITEMS_MAX:])
+
+    def said_before(self, call_sid: str) -> tuple[HistoryItem, ...]:
+        """What was said in this call before its caller was passed on, as messages without ids; told once."""
+        return self._talks.pop(call_sid, ())
 
     def begin(self, call_sid: str, transfer: PendingTransfer) -> str:
         """Its new id, unguessable."""

@@ -179,6 +179,27 @@ def test_a_cold_transfer_that_twilio_refuses_leaves_the_caller_with_the_agent():
     assert ("assistant", BACK[0].text, False) in steered.history
 
 
+def test_an_agent_to_whom_the_caller_comes_back_knows_what_was_said():
+    first = call(warm=False)
+    first.run([*ASK, Pause(10_000)])
+    again = SteeredCall([SayThis("I am sorry.")], [SayThis("Yes.")])
+    again.transfers = first.transfers
+    again.run([WaitForAgent(), Say(SPEECH), WaitForAgent(), HangUp()])
+    said = [
+        ("assistant", HELLO[0].text),
+        ("user", "Well."),
+        ("assistant", TO_BILLING[0].text),
+        ("assistant", "I am sorry."),
+    ]
+    assert [(role, text) for role, text, _ in again.history][:4] == said
+    items = [(item.role, (item.content[0].text or item.content[0].transcript)) for item in again.brain.asked[-1].items]
+    assert items[:4] == said
+    once_more = SteeredCall([SayThis("Hello.")])
+    once_more.transfers = first.transfers
+    once_more.run([WaitForAgent(), HangUp()])
+    assert len(once_more.history) == 1
+
+
 def test_whom_the_person_sees_calling():
     details = CallDetails(call_sid="CA" + "0" * 31 + "1", direction="outbound", caller=OURS, called=THEIRS)
     for settings, sees in ((PATIENT, OURS), (ControlSettings(transfer=TransferSettings(caller_id="+12"), public_url="https://x"), "+12")):  # fmt: skip
