@@ -22,6 +22,7 @@ from telephony.twilio.signature import SIGNATURE_HEADER
 IMPATIENT: Final = RestLimits(request_seconds=8.0, tries_max=2, total_seconds=12.0)
 CLOCK_GOOD: Final = timedelta(seconds=5)  # their dates have whole seconds, and answers take their time
 CLOCK_TOLERABLE: Final = timedelta(seconds=30)
+OPENAI_HOST: Final = "api.openai.com"
 TWILIO_HOST: Final = "api.twilio.com"
 
 
@@ -59,6 +60,9 @@ async def check_openai(settings: Settings, heard: Callable[[str, datetime], None
             return [
                 failed("openai", "OPENAI_API_KEY", "its limit is used up (HTTP 429)", "look at the account's billing")
             ]
+        case 404 if urlsplit(settings.openai_base_url).hostname != OPENAI_HOST:
+            what = f"{settings.openai_base_url} answers, but has no list of models to check key and model by"
+            return [warning("openai", "OPENAI_BASE_URL", what, "make sure that it is a realtime API, with its /v1")]
         case status:
             what = f"{settings.openai_base_url}/models answers HTTP {status}"
             return [failed("openai", "OPENAI_BASE_URL", what, "expected https://api.openai.com/v1, or one like it")]

@@ -16,6 +16,7 @@ from telephony.app import create_app
 from telephony.cli import main
 from telephony.doctor.examination import examine, read_settings
 from telephony.doctor.here import check_names
+from telephony.doctor.outside import check_openai
 from telephony.doctor.webhooks import status_url, voice_url
 from telephony.server import PhoneServer
 from telephony.settings import Settings
@@ -186,6 +187,16 @@ def test_each_planted_mistake_is_found_alone_and_gone_when_it_is_mended(tmp_path
                 set_up.settings, set_up.ahead = dict(set_up.healthy), timedelta(0)
                 set_up.attach()
             assert [each for each in await set_up.examine(monkeypatch) if each.verdict == "failed"] == []
+
+    asyncio.run(scenario())
+
+
+def test_a_model_server_without_a_list_of_models_is_no_mistake():
+    async def scenario():
+        async with HttpEndpoint(lambda _: answer(404)) as local:
+            settings = Settings(_env_file=None, openai_api_key="any", openai_base_url=f"{local.url}/v1")
+            (found,) = await check_openai(settings, lambda *_: None)
+            assert (found.verdict, found.where) == ("warning", "OPENAI_BASE_URL")
 
     asyncio.run(scenario())
 
