@@ -6,11 +6,13 @@ cookies, so no page in a browser can use somebody else's rights.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse
 
 from telephony.api import approvals, calls, events, outbound, recordings, suppressions
 from telephony.api.access import Door
@@ -39,7 +41,7 @@ def api_app(services: Callable[[], Services | None]) -> FastAPI:
         version="1",
         docs_url=None,
         redoc_url=None,
-        openapi_url="/openapi.json",
+        openapi_url=None,
         responses=_PROBLEMS,
         generate_unique_id_function=lambda route: route.name,  # what generated clients call their functions
     )
@@ -56,19 +58,33 @@ def api_app(services: Callable[[], Services | None]) -> FastAPI:
         suppressions.router,
     ):
         app.include_router(router)
-    app.openapi = lambda: _schema(app)  # type: ignore[method-assign]  # as FastAPI's documentation has it
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def schema() -> JSONResponse:
+        # Working it out takes a good part of a second, in which calls want to be heard.
+        return JSONResponse(await asyncio.to_thread(_schema, app))
+
+    _work_out_routes(app)
     return app
+
+
+def _work_out_routes(app: FastAPI) -> None:
+    """FastAPI does this when it first looks for a route; calls are under way by then, and would stutter."""
+    nowhere = {"type": "http", "method": "GET", "path": "/", "root_path": "", "headers": []}
+    for route in app.routes:
+        route.matches(nowhere)
 
 
 def _schema(app: FastAPI) -> dict[str, Any]:
     """FastAPI's, which believes that errors are plain JSON; here all of them are problems."""
     if app.openapi_schema is None:
-        app.openapi_schema = get_openapi(
+        schema = get_openapi(
             title=app.title, version=app.version, summary=app.summary, routes=app.routes, servers=[{"url": "/api/v1"}]
         )
         problem = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}
-        for operation in (o for path in app.openapi_schema["paths"].values() for o in path.values()):
+        for operation in (o for path in schema["paths"].values() for o in path.values()):
             for status, answer in operation["responses"].items():
                 if int(status) >= 400:
                     answer["content"] = problem
+        app.openapi_schema = schema
     return app.openapi_schema
