@@ -52,8 +52,7 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def dialling(directory, *, settle_seconds=0.5, **settings):
-    """`settings` None takes one away."""
+async def dialling(database_url, *, settle_seconds=0.5):
     holder = []
 
     async def webhook(asked):
@@ -79,9 +78,7 @@ async def dialling(directory, *, settle_seconds=0.5, **settings):
         return (dials and world.after and world.after.pop(0)) or passed
 
     async with contextlib.AsyncExitStack() as stack:
-        store = await stack.enter_async_context(
-            Store.open(f"sqlite:///{directory}/calls.db", node="here")
-        )  # closed last
+        store = await stack.enter_async_context(Store.open(database_url, node="here"))  # closed last
         ours = await stack.enter_async_context(HttpEndpoint(webhook))
         front = await stack.enter_async_context(HttpEndpoint(forward))
         twilio = await stack.enter_async_context(
@@ -97,7 +94,7 @@ async def dialling(directory, *, settle_seconds=0.5, **settings):
             "twilio_number": FROM,
             "public_url": ours.url,
         }
-        configured = Settings(_env_file=None, **(given | settings))
+        configured = Settings(_env_file=None, **given)
         rest = await stack.enter_async_context(TwilioRest(configured, limits=quick(), sleep=no_pause))
         dialler = Dialler(store=store, rest=rest, settings=configured, limits=patience(settle_seconds))
         stack.push_async_callback(dialler.close)

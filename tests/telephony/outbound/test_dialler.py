@@ -36,9 +36,9 @@ async def refusal(placing) -> DialRefused:
     return refused.value
 
 
-def test_a_call_is_placed_and_followed_to_its_end(tmp_path):
+def test_a_call_is_placed_and_followed_to_its_end(sqlite_url):
     async def scenario():
-        async with dialling(tmp_path) as world:
+        async with dialling(sqlite_url) as world:
             placed = await world.place(
                 "+1 (202) 555-0111", agent="sales", parameters={"order": "A 1"}, ring_seconds=12, requested_by="Eve"
             )
@@ -65,9 +65,9 @@ def test_a_call_is_placed_and_followed_to_its_end(tmp_path):
 
 
 @pytest.mark.parametrize(("behaviour", "status"), [(Busy(), "busy"), (NoAnswer(), "no-answer")])
-def test_a_call_that_nobody_answers_is_finished_by_what_twilio_tells(tmp_path, behaviour, status):
+def test_a_call_that_nobody_answers_is_finished_by_what_twilio_tells(sqlite_url, behaviour, status):
     async def scenario():
-        async with dialling(tmp_path) as world:
+        async with dialling(sqlite_url) as world:
             world.twilio.person(ANN, behaviour)
             placed = await world.place(ANN, ring_seconds=1)
 
@@ -101,9 +101,9 @@ REFUSED = [
 ]
 
 
-def test_what_may_not_be_dialled_is_refused_before_anything_is_stored_or_sent(tmp_path):
+def test_what_may_not_be_dialled_is_refused_before_anything_is_stored_or_sent(sqlite_url):
     async def scenario():
-        async with dialling(tmp_path) as world:
+        async with dialling(sqlite_url) as world:
             for asked, changed, reason, said in REFUSED:
                 dialler = Dialler(
                     store=world.store,
@@ -120,9 +120,9 @@ def test_what_may_not_be_dialled_is_refused_before_anything_is_stored_or_sent(tm
     asyncio.run(scenario())
 
 
-def test_without_credentials_every_call_is_refused(tmp_path):
+def test_without_credentials_every_call_is_refused(sqlite_url):
     async def scenario():
-        async with dialling(tmp_path) as world:
+        async with dialling(sqlite_url) as world:
             refused = await refusal(
                 Dialler(store=world.store, rest=None, settings=world.settings).place(CallRequest(to=ANN))
             )
@@ -131,9 +131,9 @@ def test_without_credentials_every_call_is_refused(tmp_path):
     asyncio.run(scenario())
 
 
-def test_a_suppressed_number_is_not_dialled_however_it_is_written(tmp_path):
+def test_a_suppressed_number_is_not_dialled_however_it_is_written(sqlite_url):
     async def scenario():
-        async with dialling(tmp_path) as world:
+        async with dialling(sqlite_url) as world:
             await world.store.suppressions.add(ANN, reason="asked for it")
             assert (await refusal(world.place("+1 202-555-0111"))).reason == "suppressed"
             assert world.rung(ANN) == 0
@@ -141,9 +141,9 @@ def test_a_suppressed_number_is_not_dialled_however_it_is_written(tmp_path):
     asyncio.run(scenario())
 
 
-def test_what_twilio_refuses_is_told_with_its_code_and_told_again_for_the_same_key(tmp_path):
+def test_what_twilio_refuses_is_told_with_its_code_and_told_again_for_the_same_key(sqlite_url):
     async def scenario():
-        async with dialling(tmp_path) as world:
+        async with dialling(sqlite_url) as world:
             for code, reason in {21215: "settings", 13225: "refused", 21216: "settings", 21217: "refused"}.items():
                 world.twilio.permissions.refused[ANN] = code
                 first = await refusal(world.place(ANN, idempotency_key=f"key {code}"))
@@ -157,9 +157,9 @@ def test_what_twilio_refuses_is_told_with_its_code_and_told_again_for_the_same_k
     asyncio.run(scenario())
 
 
-def test_haste_is_waited_out_and_refused_when_it_lasts(tmp_path):
+def test_haste_is_waited_out_and_refused_when_it_lasts(sqlite_url):
     async def scenario():
-        async with dialling(tmp_path) as world:
+        async with dialling(sqlite_url) as world:
             world.before = [TOO_MANY, TOO_MANY]
             await world.place(ANN)
             assert world.rung(ANN) == 1
@@ -170,9 +170,9 @@ def test_haste_is_waited_out_and_refused_when_it_lasts(tmp_path):
     asyncio.run(scenario())
 
 
-def test_the_same_key_places_one_call_whoever_asks_and_how_often(tmp_path):
+def test_the_same_key_places_one_call_whoever_asks_and_how_often(sqlite_url):
     async def scenario():
-        async with dialling(tmp_path) as world, other_node(tmp_path, world) as other:
+        async with dialling(sqlite_url) as world, other_node(sqlite_url, world) as other:
             asked = CallRequest(to=ANN, idempotency_key="order 17")
             placed = await asyncio.gather(*(each.place(asked) for each in (world.dialler, other.dialler) * 4))
             assert len({each.call_sid for each in placed}) == 1
@@ -188,16 +188,16 @@ class Node:
 
 
 @contextlib.asynccontextmanager
-async def other_node(directory, world):
-    async with Store.open(f"sqlite:///{directory}/calls.db", node="there") as store:
+async def other_node(database_url, world):
+    async with Store.open(database_url, node="there") as store:
         dialler = Dialler(store=store, rest=world.rest, settings=world.settings, limits=patience(2))
         yield Node(dialler, store)
         await dialler.close()
 
 
-def test_a_lost_answer_is_made_good_by_the_callback(tmp_path):
+def test_a_lost_answer_is_made_good_by_the_callback(sqlite_url):
     async def scenario():
-        async with dialling(tmp_path, settle_seconds=3) as world:
+        async with dialling(sqlite_url, settle_seconds=3) as world:
             for last, (name, fault) in enumerate(FAULTS.items()):
                 number = f"+1202555014{last}"
                 world.twilio.person(number, answers_after_s=0.05)
@@ -208,9 +208,9 @@ def test_a_lost_answer_is_made_good_by_the_callback(tmp_path):
     asyncio.run(scenario())
 
 
-def test_a_lost_answer_without_a_callback_is_found_in_twilios_list(tmp_path):
+def test_a_lost_answer_without_a_callback_is_found_in_twilios_list(sqlite_url):
     async def scenario():
-        async with dialling(tmp_path) as world:
+        async with dialling(sqlite_url) as world:
             world.deaf, world.after = True, [FAULTS["reset"]]
             placed = await world.place(ANN)
             assert placed.call_sid == world.twilio.calls_to(ANN)[0].sid
@@ -219,9 +219,9 @@ def test_a_lost_answer_without_a_callback_is_found_in_twilios_list(tmp_path):
     asyncio.run(scenario())
 
 
-def test_what_was_never_dialled_stays_unknown_and_is_given_up_in_the_end(tmp_path):
+def test_what_was_never_dialled_stays_unknown_and_is_given_up_in_the_end(sqlite_url):
     async def scenario():
-        async with dialling(tmp_path) as world:
+        async with dialling(sqlite_url) as world:
             world.before = [FAULTS["500"]]
             refused = await refusal(world.place(ANN, idempotency_key="k"))
             assert refused.reason == "unknown"
@@ -234,9 +234,9 @@ def test_what_was_never_dialled_stays_unknown_and_is_given_up_in_the_end(tmp_pat
     asyncio.run(scenario())
 
 
-def test_two_lost_calls_to_one_number_are_not_taken_for_each_other(tmp_path):
+def test_two_lost_calls_to_one_number_are_not_taken_for_each_other(sqlite_url):
     async def scenario():
-        async with dialling(tmp_path) as world:
+        async with dialling(sqlite_url) as world:
             world.deaf, world.before, world.after = True, [FAULTS["500"]], [FAULTS["reset"]]
             lost = [await refusal(world.place(ANN)) for _ in range(2)]
             assert {each.reason for each in lost} == {"unknown"}
@@ -246,9 +246,9 @@ def test_two_lost_calls_to_one_number_are_not_taken_for_each_other(tmp_path):
     asyncio.run(scenario())
 
 
-def test_asking_and_going_away_leaves_a_stored_call(tmp_path):
+def test_asking_and_going_away_leaves_a_stored_call(sqlite_url):
     async def scenario():
-        async with dialling(tmp_path) as world:
+        async with dialling(sqlite_url) as world:
             asking = asyncio.create_task(world.place(ANN))
             while world.rung(ANN) == 0:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0)
@@ -261,9 +261,9 @@ def test_asking_and_going_away_leaves_a_stored_call(tmp_path):
     asyncio.run(scenario())
 
 
-def test_a_claim_that_has_grown_old_is_not_dialled(tmp_path):
+def test_a_claim_that_has_grown_old_is_not_dialled(sqlite_url):
     async def scenario():
-        async with dialling(tmp_path) as world:
+        async with dialling(sqlite_url) as world:
             times = iter([now(), now(timedelta(seconds=31))])
             slow = Dialler(store=world.store, rest=world.rest, settings=world.settings, clock=lambda: next(times))
             assert (await refusal(slow.place(CallRequest(to=ANN)))).reason == "busy"
@@ -272,9 +272,9 @@ def test_a_claim_that_has_grown_old_is_not_dialled(tmp_path):
     asyncio.run(scenario())
 
 
-def test_what_to_do_with_a_machine_is_asked_of_twilio_and_kept(tmp_path):
+def test_what_to_do_with_a_machine_is_asked_of_twilio_and_kept(sqlite_url):
     async def scenario():
-        async with dialling(tmp_path) as world:
+        async with dialling(sqlite_url) as world:
             placed = await world.place(ANN, on_machine="Please call us back.")
             form = next(each for each in world.front.asked if each.method == "POST").form
             assert (form["MachineDetection"], form["AsyncAmd"]) == (["DetectMessageEnd"], ["true"])
@@ -288,11 +288,11 @@ def test_what_to_do_with_a_machine_is_asked_of_twilio_and_kept(tmp_path):
 # ---- after a crash -----------------------------------------------------------------------------------------------------
 
 
-def test_a_crash_between_dialling_and_storing_is_made_good_at_the_next_start(tmp_path):
+def test_a_crash_between_dialling_and_storing_is_made_good_at_the_next_start(sqlite_url):
     """Attempt claimed, Twilio asked, and the process killed: the call is found, and told how it went."""
 
     async def scenario():
-        async with dialling(tmp_path) as world:
+        async with dialling(sqlite_url) as world:
             world.deaf = True
             crashed = CrashingDialler(store=world.store, rest=world.rest, settings=world.settings)
             with pytest.raises(Crash):
@@ -321,9 +321,9 @@ class CrashingDialler(Dialler):
         raise Crash
 
 
-def test_calls_of_a_dead_node_are_closed_from_twilios_books_and_those_of_the_living_left_alone(tmp_path):
+def test_calls_of_a_dead_node_are_closed_from_twilios_books_and_those_of_the_living_left_alone(sqlite_url):
     async def scenario():
-        async with dialling(tmp_path) as world, other_node(tmp_path, world) as other:
+        async with dialling(sqlite_url) as world, other_node(sqlite_url, world) as other:
             sids = {}
             for name, number in {"dead": ANN, "alive": BOB, "ours": CAL}.items():
                 placed = await world.place(number)
@@ -356,9 +356,9 @@ def test_calls_of_a_dead_node_are_closed_from_twilios_books_and_those_of_the_liv
     asyncio.run(scenario())
 
 
-def test_a_twilio_that_does_not_answer_leaves_everything_for_the_next_time(tmp_path):
+def test_a_twilio_that_does_not_answer_leaves_everything_for_the_next_time(sqlite_url):
     async def scenario():
-        async with dialling(tmp_path) as world:
+        async with dialling(sqlite_url) as world:
             world.deaf = True
             placed = await world.place(ANN)
             await world.twilio.calls_to(ANN)[0].until_status("completed")
@@ -373,9 +373,9 @@ def test_a_twilio_that_does_not_answer_leaves_everything_for_the_next_time(tmp_p
     asyncio.run(scenario())
 
 
-def test_calls_that_twilio_does_not_know_are_not_asked_for_for_ever(tmp_path):
+def test_calls_that_twilio_does_not_know_are_not_asked_for_for_ever(sqlite_url):
     async def scenario():
-        async with dialling(tmp_path) as world:
+        async with dialling(sqlite_url) as world:
             nowhere = "CA" + "f" * 32
             row = AttemptRow(
                 attempt_id="a", idempotency_key="a", to_number=ANN, from_number=FROM, created_at=now(), details={}
@@ -395,20 +395,26 @@ def test_calls_that_twilio_does_not_know_are_not_asked_for_for_ever(tmp_path):
 # ---- whatever happens ----------------------------------------------------------------------------------------------------
 
 
-def test_nobody_is_rung_twice_whatever_fails(tmp_path):
+@pytest.mark.parametrize(("database", "days"), [("sqlite", 6), ("postgresql", 2)])
+def test_nobody_is_rung_twice_whatever_fails(request, tmp_path, database, days):
     """Requests fail before and after they are carried out, webhooks are lost, repeated and late, askers go away and ask
     again on another node, and the books are reconciled in between. A failure is repeated by its seed."""
+    with contextlib.ExitStack() as databases:
+        if database == "sqlite":
+            urls = [f"sqlite:///{tmp_path / str(seed)}.db" for seed in range(days)]
+        else:
+            server = request.getfixturevalue("postgres")
+            urls = [databases.enter_context(server.database()) for _ in range(days)]
+        asyncio.run(bad_days(urls))
 
-    async def scenario():
-        async with contextlib.AsyncExitStack() as stack:
-            days = []
-            for seed in range(6):
-                (directory := tmp_path / str(seed)).mkdir()
-                world = await stack.enter_async_context(dialling(directory, settle_seconds=0.3))
-                days.append(bad_day(world, await stack.enter_async_context(other_node(directory, world)), seed))
-            await asyncio.gather(*days)  # which is mostly waiting
 
-    asyncio.run(scenario())
+async def bad_days(urls):
+    async with contextlib.AsyncExitStack() as stack:
+        days = []
+        for seed, url in enumerate(urls):
+            world = await stack.enter_async_context(dialling(url, settle_seconds=0.3))
+            days.append(bad_day(world, await stack.enter_async_context(other_node(url, world)), seed))
+        await asyncio.gather(*days)  # which is mostly waiting
 
 
 async def bad_day(world, other, seed):
