@@ -97,7 +97,7 @@ def silences(result):
         until = max(until, end)
 
 
-@pytest.mark.parametrize("seed", range(14))
+@pytest.mark.parametrize("seed", range(10))
 def test_a_call_steered_at_random_ends_once_and_in_time(seed):
     steered, result = random_call(seed)
     own_sid = steered.phone.ids.call_sid
@@ -114,7 +114,7 @@ def test_a_call_steered_at_random_ends_once_and_in_time(seed):
     assert all(b - a <= limit for a, b in dead), dead
 
 
-@pytest.mark.parametrize("seed", range(14, 18))
+@pytest.mark.parametrize("seed", range(14, 17))
 def test_a_final_goodbye_is_heard_to_its_end(seed):
     rng = Random(seed)
     steered = SteeredCall([SayThis("Hello.")], *(reply(rng) for _ in range(40)), tools=TOOLS, settings=SETTINGS)
