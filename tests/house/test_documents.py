@@ -51,6 +51,8 @@ def test_documents_name_commands_and_options_that_exist(document):
         commands = [word for word in arguments[:1] if not word.startswith("-")]
         assert not commands or commands[0] in COMMANDS, arguments
         options = re.findall(r"--[\w-]+", program(*commands, "--help"))
+        if len(words := [word for word in arguments[:2] if not word.startswith("-")]) == 2:  # perhaps `token create`
+            options += re.findall(r"--[\w-]+", program(*words, "--help"))
         assert {word.split("=")[0] for word in arguments if word.startswith("--")} <= set(options), arguments
 
 
