@@ -44,7 +44,7 @@ async def listen(database: Database, channel: str, wake: Callable[[], None]) -> 
             if not failures:
                 log.warning("no notices from Postgres (%s): messages of other processes come late", type(e).__name__)
             failures += 1
-        await asyncio.sleep(min(RECONNECT_S_MIN * 2**failures, RECONNECT_S_MAX))
+        await asyncio.sleep(min(RECONNECT_S_MIN * 2 ** min(failures, 10), RECONNECT_S_MAX))
 
 
 async def _connect(database: Database, channel: str) -> psycopg.AsyncConnection[Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import text
 
@@ -27,6 +27,7 @@ from telephony.store.suppressions import Suppressions
 log = logging.getLogger(__name__)
 
 CLOSE_S_MAX: Final = 5.0
+RESTART_S: Final = 1.0
 SWEEP_S: Final = 60.0
 SILENT_NODES_KEPT: Final = timedelta(days=7)
 
@@ -60,7 +61,7 @@ class Store:
             await migrate(database)
             store = cls(database, node, clock)
             await store.bus.start()
-            tasks = [asyncio.create_task(work, name=name) for name, work in store._background().items()]
+            tasks = [asyncio.create_task(_kept_up(name, work), name=name) for name, work in store._background().items()]
             try:
                 yield store
             finally:
@@ -72,11 +73,11 @@ class Store:
         """Whether the database answers. Raises StoreError when it does not."""
         await self._database.read(lambda c: c.execute(text("SELECT 1")), "reach the database")
 
-    def _background(self) -> dict[str, Coroutine[Any, Any, None]]:
+    def _background(self) -> dict[str, Callable[[], Awaitable[None]]]:
         """Work that goes on while the store is open; none of it ends by itself."""
-        work = {"bus": self.bus.run(), "sweep": self._sweep()}
+        work: dict[str, Callable[[], Awaitable[None]]] = {"bus": self.bus.run, "sweep": self._sweep}
         if not self._database.is_sqlite:
-            work["listen"] = listen(self._database, CHANNEL, self.bus.wake)
+            work["listen"] = lambda: listen(self._database, CHANNEL, self.bus.wake)
         return work
 
     async def _sweep(self) -> None:
@@ -89,3 +90,13 @@ class Store:
             except StoreError as e:
                 log.warning("old rows stay for now: %s", e)
             await asyncio.sleep(SWEEP_S)
+
+
+async def _kept_up(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Begin it again when it fails, which it should not: a process without its bus would hear no commands."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("the store's %s failed, and begins again", name)
+        await asyncio.sleep(RESTART_S)

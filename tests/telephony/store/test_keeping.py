@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 from support.quiet import quietly, until
-from support.stores import CALLER, NOON, call, call_end, opened
+from support.stores import CALLER, NOON, call, call_end, opened, stores
 
 from telephony.store import RecordKeeper, StoreError, database, keeping
 from telephony.store.rows import TurnRow
@@ -162,6 +162,23 @@ async def test_records_that_were_stored_before_a_crash_could_remove_them_are_not
             await assert_all_stored(store)
         for path, data in files.items():
             path.write_bytes(data)
+
+
+@quietly()
+async def test_processes_that_share_a_spool_empty_it_together(sqlite_url, tmp_path):
+    async with (
+        stores(sqlite_url, 2) as (here, there),
+        RecordKeeper.open(here, tmp_path / "spool") as first,
+        RecordKeeper.open(there, tmp_path / "spool") as second,
+    ):
+        with locked(sqlite_url):
+            told = [record for n in range(6) for record in tell((first, second)[n % 2], f"CA{n}")]
+            assert not any(await asyncio.gather(*told))
+        await until(lambda: not first.is_behind and not second.is_behind)
+        for n in range(6):
+            await assert_all_stored(here, f"CA{n}")
+        assert spooled(tmp_path) == []
+        assert (first.counts.lost, second.counts.lost) == (0, 0)
 
 
 @quietly()

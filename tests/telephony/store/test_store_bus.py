@@ -90,6 +90,23 @@ async def test_a_handler_that_fails_stops_nobody(database_url, caplog):
 
 
 @quietly()
+async def test_a_fault_of_the_buss_own_is_told_and_the_bus_goes_on(sqlite_url, caplog, monkeypatch):
+    monkeypatch.setattr("telephony.store.store.RESTART_S", 0.01)
+    async with opened(sqlite_url) as store:
+        bodies = heard(store)
+        read = store._database.read
+
+        async def fail_once(*_):
+            monkeypatch.setattr(store._database, "read", read)
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(store._database, "read", fail_once)
+        await store.bus.publish("t", {"n": 1})
+        await until(lambda: bodies == [1])
+    assert "the store's bus failed, and begins again" in caplog.text
+
+
+@quietly()
 async def test_a_closed_subscription_hears_nothing_more_even_when_a_handler_closes_it(sqlite_url):
     async with opened(sqlite_url) as store:
         bodies = []
