@@ -230,42 +230,36 @@ class ApprovalDesk:
         if waiting is None:
             return
         self._forget(waiting)
-        if waiting.told:
-            self._soon(self._settle(waiting, None))
-        elif event.by == "program":  # the program decided by itself, without asking anybody
-            row = waiting.row
-            self._soon(self._settle(waiting, self._by_program(row, approved=event.approved)))
-        elif event.by == "timeout":
-            self._soon(self._settle(waiting, self._expire()))
-        else:
-            self._soon(self._settle(waiting, self._cancel(waiting)))
+        self._soon(self._settle(waiting, None if waiting.told else event.by, ran=event.approved))
 
     def _session_over(self, call: LiveCall) -> None:
         """A session that failed tells of no resolutions: what still waits is over all the same."""
         for waiting in [waiting for waiting in self._waiting.values() if waiting.call is call]:
             self._forget(waiting)
-            self._soon(self._settle(waiting, self._cancel(waiting)))
+            self._soon(self._settle(waiting, "session_end", ran=False))
 
-    async def _settle(self, waiting: _Waiting, ending: Awaitable[object] | None) -> None:
-        """Bring the row to its end, and tell of it; after it was told that it waits."""
+    async def _settle(self, waiting: _Waiting, by: str | None, *, ran: bool) -> None:
+        """Bring the row to its end, and tell of it, after it was told that it waits. `by` None: the row came first."""
         if waiting.asking is not None:
             await asyncio.wait([waiting.asking])
+        approval_id = waiting.row.approval_id
         try:
-            if ending is not None:
-                await ending
-            row = await self._store.approvals.get(waiting.row.approval_id)
+            if by == "program":  # by itself, without asking anybody
+                await self._store.approvals.decide(approval_id, approved=ran, by="program")
+            elif by == "timeout":
+                await self._store.approvals.expire(self._clock())
+            elif by is not None:
+                await self._cancel(waiting)
+            row = await self._store.approvals.get(approval_id)
         except StoreError as e:
-            log.warning("the end of approval %s is not stored; it expires by itself: %s", waiting.row.approval_id, e)
+            log.warning("the end of approval %s is not stored; it expires by itself: %s", approval_id, e)
             return
-        if row is not None and row.status != "waiting":
-            self._announce(row, "approval.resolved", until=None)
-            await self._note(row, "approval_resolved")
-
-    async def _by_program(self, row: ApprovalRow, *, approved: bool) -> None:
-        await self._store.approvals.decide(row.approval_id, approved=approved, by="program")
-
-    async def _expire(self) -> None:
-        await self._store.approvals.expire(self._clock())
+        if row is None or row.status == "waiting":
+            return
+        if row.status == "approved" and not ran:
+            log.warning("call %s: approval %s came too late, the tool has not run", row.call_sid, approval_id)
+        self._announce(row, "approval.resolved", ran=ran)
+        await self._note(row, "approval_resolved", ran=ran)
 
     async def _cancel(self, waiting: _Waiting) -> None:
         row = waiting.row
@@ -319,17 +313,18 @@ class ApprovalDesk:
             await asyncio.sleep(next(delays, RETRY_S[-1]))
         return False
 
-    def _announce(self, row: ApprovalRow, kind: str, *, until: datetime | None) -> None:
+    def _announce(self, row: ApprovalRow, kind: str, *, until: datetime | None = None, ran: bool | None = None) -> None:
         if self._announcer is not None:
             message_id = f"{row.approval_id}.{kind.rpartition('.')[2]}"
-            self._announcer.announce(message_id, kind, shown(row), until=None if until is None else until.timestamp())
-
-    async def _note(self, row: ApprovalRow, kind: str) -> None:
-        """Among the call's events, for whoever follows it."""
-        try:
-            await self._store.calls.event(
-                row.call_sid, kind, shown(row), self._clock(), event_key=f"{row.approval_id}.{kind}"
+            self._announcer.announce(
+                message_id, kind, shown(row, ran), until=None if until is None else until.timestamp()
             )
+
+    async def _note(self, row: ApprovalRow, kind: str, *, ran: bool | None = None) -> None:
+        """Among the call's events, for whoever follows it."""
+        key = f"{row.approval_id}.{kind}"
+        try:
+            await self._store.calls.event(row.call_sid, kind, shown(row, ran), self._clock(), event_key=key)
         except StoreError as e:
             log.warning("call %s: %s is not among its events: %s", row.call_sid, kind, e)
 
@@ -345,7 +340,8 @@ class ApprovalDesk:
             log.error("an approval could not be handled", exc_info=error)
 
 
-def shown(row: ApprovalRow) -> dict[str, Any]:
-    """A row for announcements and events: everything that whoever decides has to know."""
+def shown(row: ApprovalRow, ran: bool | None = None) -> dict[str, Any]:
+    """A row for announcements and events: everything that whoever decides has to know. `ran`: whether the tool was let
+    run in the end, where that is settled."""
     plain: dict[str, Any] = msgspec.to_builtins(row)
-    return plain
+    return plain if ran is None else plain | {"ran": ran}

@@ -315,6 +315,7 @@ def test_requests_and_their_end_are_announced(sqlite):
                 await decide(at.store, asked["data"]["approval_id"], approved=True, by="somebody")
                 ended = await posts.get()
                 assert (ended["type"], ended["data"]["status"]) == ("approval.resolved", "approved")
+                assert ended["data"]["ran"] is True
 
     run(main())
 
@@ -348,3 +349,18 @@ def test_a_row_that_was_changed_in_the_database_is_not_run(sqlite, caplog):
 
     run(main())
     assert "was changed in the database" in caplog.text
+
+
+def test_a_decision_that_comes_too_late_for_its_session_is_told_as_not_run(sqlite, caplog):
+    async def main():
+        async with node(sqlite, look_again_s=60.0) as at, at.call(timeout_s=2.0) as call:
+            call.asks()
+            (row,) = await waiting(at)
+            await at.store.approvals.decide(row.approval_id, approved=True, by="somebody")  # and nobody tells the call
+            assert (await call.told("tool_approval_resolved")).by == "timeout"
+            (_, ended) = await eventually(lambda: _events(at, 2))
+            assert (ended.data["status"], ended.data["ran"]) == ("approved", False)
+            assert call.ran == []
+
+    run(main())
+    assert "came too late" in caplog.text
