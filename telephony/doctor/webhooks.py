@@ -14,7 +14,10 @@ def status_url(public_url: str) -> str:
 
 
 def misdirections(number: TwilioNumber, public_url: str) -> list[str]:
-    """What keeps this number's calls from being answered here; empty when nothing does."""
+    """What keeps this number's calls from being answered here; empty when nothing does.
+
+    A URL's fragment is for Twilio alone: it says how often to try again.
+    """
     found = []
     if not number.voice:
         found.append("it cannot have voice calls")
@@ -22,10 +25,10 @@ def misdirections(number: TwilioNumber, public_url: str) -> list[str]:
         found.append("it belongs to a SIP trunk, which gets its calls")
     if number.voice_application_sid:
         found.append("a TwiML application gets its calls")
-    if number.voice_url != voice_url(public_url):
+    if number.voice_url.partition("#")[0] != voice_url(public_url):
         found.append(f"its calls go to {number.voice_url or 'nowhere'}")
     elif number.voice_method != "POST":
         found.append(f"its calls come by {number.voice_method} instead of POST")
-    if number.status_callback != status_url(public_url):
+    if number.status_callback.partition("#")[0] != status_url(public_url):
         found.append(f"news of its calls go to {number.status_callback or 'nowhere'}")
     return found

@@ -40,6 +40,10 @@ from telephony.twilio.voice_request import CallStatus, VoiceRequest
 
 log = logging.getLogger(__name__)
 
+# Asks Twilio to send a webhook again, when it met nobody or a database that was away: they are best effort otherwise.
+# https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides
+AGAIN: Final = "#rc=3&rp=5xx,ct,rt"
+
 _T = TypeVar("_T")
 _REASONS: Final[dict[RestErrorKind, DialReason]] = {
     "permanent": "refused",
@@ -201,12 +205,12 @@ class Dialler:
         return PlaceCall(
             to=row.to_number,
             from_number=row.from_number,
-            url=f"{origin}/twilio/voice?attempt={attempt}",
-            status_callback=f"{origin}/twilio/status?attempt={attempt}",
+            url=f"{origin}/twilio/voice?attempt={attempt}{AGAIN}",
+            status_callback=f"{origin}/twilio/status?attempt={attempt}{AGAIN}",
             ring_seconds=row.details["ring_seconds"],
             call_seconds_max=row.details["call_seconds_max"],
             machine_detection=plan.detection,
-            amd_callback=f"{origin}/twilio/amd?attempt={attempt}" if amd else None,
+            amd_callback=f"{origin}/twilio/amd?attempt={attempt}{AGAIN}" if amd else None,
         )
 
     async def _placed(self, row: AttemptRow, call_sid: str) -> None:

@@ -42,6 +42,7 @@ class World:
     dialler: Dialler
     before: list = field(default_factory=list)  # answers given in Twilio's stead to the next requests to dial
     after: list = field(default_factory=list)  # what becomes of Twilio's answers to the next ones, None: nothing
+    hiccups: int = 0  # webhooks that are refused for the moment
     deaf: bool = False  # webhooks are answered, and not heeded
 
     def place(self, to, **fields):
@@ -59,6 +60,9 @@ async def dialling(database_url, *, settle_seconds=0.5):
         form = dict(parse_qsl(asked.body))
         world = holder[0]
         (attempt,) = asked.query["attempt"]
+        if world.hiccups:
+            world.hiccups -= 1
+            return answer(503)
         if not world.deaf:
             await world.dialler.on_status(attempt, read_voice_request(form))
         text = "<Response><Hangup/></Response>" if asked.path == "/twilio/voice" else ""

@@ -208,6 +208,21 @@ def test_a_lost_answer_is_made_good_by_the_callback(sqlite_url):
     asyncio.run(scenario())
 
 
+def test_a_webhook_that_cannot_be_heeded_at_the_moment_is_sent_again(sqlite_url):
+    async def scenario():
+        async with dialling(sqlite_url) as world:
+            world.hiccups = 3
+            placed = await world.place(ANN)
+
+            async def over():
+                return (await world.store.attempts.get(placed.attempt_id)).status == "completed"
+
+            await until(over)
+            assert world.hiccups == 0
+
+    asyncio.run(scenario())
+
+
 def test_a_lost_answer_without_a_callback_is_found_in_twilios_list(sqlite_url):
     async def scenario():
         async with dialling(sqlite_url) as world:
@@ -278,7 +293,9 @@ def test_what_to_do_with_a_machine_is_asked_of_twilio_and_kept(sqlite_url):
             placed = await world.place(ANN, on_machine="Please call us back.")
             form = next(each for each in world.front.asked if each.method == "POST").form
             assert (form["MachineDetection"], form["AsyncAmd"]) == (["DetectMessageEnd"], ["true"])
-            assert form["AsyncAmdStatusCallback"][0].endswith(f"/twilio/amd?attempt={placed.attempt_id}")
+            assert form["AsyncAmdStatusCallback"][0].endswith(
+                f"/twilio/amd?attempt={placed.attempt_id}#rc=3&rp=5xx,ct,rt"
+            )
             row = await world.store.attempts.get(placed.attempt_id)
             assert plan_of_attempt(row) == MachinePlan(on_machine="leave_message", message="Please call us back.")
 
