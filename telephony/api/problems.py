@@ -120,12 +120,12 @@ def answer_problems(app: FastAPI) -> None:
     """Make every error of this application a problem."""
 
     async def answer(request: Request, error: Exception) -> JSONResponse:
-        problem = problem_of(error)
-        if problem.status >= 500 and problem is not error:
+        if isinstance(error, StoreError):
             log.error("%s %s: %s", request.method, request.scope["path"], error)
-        return problem.response()
+        return problem_of(error).response()
 
-    for kind in (Problem, RequestValidationError, HTTPException, StoreError):
+    # The last one is answered, and raised on: whoever serves the application logs it.
+    for kind in (Problem, RequestValidationError, HTTPException, StoreError, Exception):
         app.add_exception_handler(kind, answer)
 
 

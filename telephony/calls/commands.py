@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 import msgspec
 
-from realtime_bridge.errors import BridgeError
+from realtime_bridge.errors import BridgeError, MisuseError
 from telephony.calls.live import LiveCall, LiveCalls
 from telephony.store import Store, StoreError, Subscription
 from telephony.store.rows import BusMessage
@@ -293,9 +293,16 @@ class CallCommands:
         except CommandError as e:
             answer |= {"ok": False, "code": e.code, "detail": str(e)}
         try:
-            await self._store.bus.publish(RESULT_TOPIC, answer, node=message.sender)
+            await self._answer(answer, message.sender)
         except StoreError as e:
             log.error("call %s: the answer to a command is lost: %s", body.get("call_sid"), e)  # noqa: TRY400 - no fault of ours
+
+    async def _answer(self, answer: dict[str, Any], node: str) -> None:
+        try:
+            await self._store.bus.publish(RESULT_TOPIC, answer, node=node)
+        except MisuseError as e:  # longer than a message may be
+            refusal = {"id": answer["id"], "ok": False, "code": "failed", "detail": str(e)}
+            await self._store.bus.publish(RESULT_TOPIC, refusal, node=node)
 
     async def _execute(self, body: dict[str, Any]) -> Outcome:
         call_sid = str(body.get("call_sid"))

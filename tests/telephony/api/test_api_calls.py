@@ -245,6 +245,22 @@ def test_a_command_told_twice_runs_once_and_an_old_one_never(database):
     run(main())
 
 
+def test_an_answer_that_is_too_long_for_the_bus_is_refused_at_once(database):
+    async def main():
+        async with node(database) as owner, node(database, "node-2") as other, owner.call() as call:
+
+            async def endless(to, **_):
+                return {"to": to, "words": "x" * 300_000}
+
+            call.call.control.transfer = endless
+            url, token = f"{other.url}/calls/{SID}/transfer", await other.token()
+            status, problem, _ = await ask("POST", url, token, {"to": "+14155550102"})
+            assert (status, problem["code"]) == (500, "failed")
+            assert "bytes" in problem["detail"]
+
+    run(main())
+
+
 def test_a_call_takes_so_many_commands_at_once(database):
     async def main():
         async with node(database) as at, at.call() as call:

@@ -128,6 +128,24 @@ def test_without_a_database_requests_are_told_to_come_again(database):
     run(main())
 
 
+def test_a_fault_of_ours_is_told_without_its_details_and_logged_with_them(database, caplog):
+    async def main():
+        async with node(database) as at:
+
+            async def broken(*_, **__):
+                raise RuntimeError("a fault of ours")
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(at.store.calls, "list", broken)
+                status, problem, headers = await ask("GET", at.url + "/calls", await at.token())
+            assert (status, problem["code"]) == (500, "internal-error")
+            assert headers["content-type"] == "application/problem+json"
+            assert "ours" not in json.dumps(problem)
+
+    run(main())
+    assert "a fault of ours" in caplog.text
+
+
 # ---- whatever comes ---------------------------------------------------------------------------------------------------
 
 TEXTS = st.one_of(
