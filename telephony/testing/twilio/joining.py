@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urljoin
 
-from realtime_bridge.errors import TransportError
+from realtime_bridge.errors import MisuseError, TransportError
 from telephony.testing.twilio.call import Callback, SimulatedCall
 from telephony.testing.twilio.dialling import ring_person
 from telephony.testing.twilio.line import join
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MUSIC_S: Final = 60.0  # rendered at a time
 BROKEN_STREAM: Final = 31921  # Stream - WebSocket - Close Error
+BAD_DIGITS: Final = 13222  # Dial->Number: Invalid sendDigits value
 
 
 async def connect(interpreter: Interpreter, verb: Verb) -> Outcome:
@@ -184,7 +185,10 @@ async def _answers(interpreter: Interpreter, leg: SimulatedCall, noun: Verb, ver
         return False
     if digits := noun.get("sendDigits"):
         now = time.monotonic()
-        await asyncio.sleep(leg.live_line.send_digits(digits, now) - now)
+        try:
+            await asyncio.sleep(leg.live_line.send_digits(digits, now) - now)
+        except MisuseError as e:  # a warning only: they are not sent
+            leg.exchange.alert(BAD_DIGITS, str(e), leg.sid)
     if noun.get("url"):
         url = urljoin(interpreter.program.url, noun.get("url"))
         await _whisper(interpreter, leg, Program(url, noun.get("method", "POST").upper(), kind="whisper"))
@@ -214,9 +218,8 @@ def _cancel(task: asyncio.Future[None]) -> None:
 async def _talk(call: SimulatedCall, leg: SimulatedCall, verb: Verb) -> dict[str, str]:
     """Joined, until one of them leaves."""
     ended = asyncio.Event()
-    forgets = [leg.at_end(ended.set)]
+    forget = leg.at_end(ended.set)
     line = call.live_line
-
     star = _hang_up_on_star(verb, ended)
     line.key_listeners.append(star)
     part = join(line, leg.live_line)
@@ -233,8 +236,7 @@ async def _talk(call: SimulatedCall, leg: SimulatedCall, verb: Verb) -> dict[str
     finally:
         part()
         leg.on_redirect = None
-        for forget in forgets:
-            forget()
+        forget()
         line.key_listeners.remove(star)
     return {
         "DialCallStatus": "completed",

@@ -67,12 +67,14 @@ def fax() -> bytes:
     return tone(2100, ms=3000, level=0.4)
 
 
+@cache
 def ringback(ms: float) -> bytes:
     """2 s of ringing, 4 s of silence, over and over."""
     cycle = tone(440, 480, ms=2000, level=0.1) + silence(4000)
     return (cycle * (int(ms / 6000) + 1))[: int(ms * RATE / 1000)]
 
 
+@cache
 def hold_music(ms: float) -> bytes:
     """Notes, one every half second."""
     notes = b"".join(tone(note, ms=500, level=0.15) for note in (262, 330, 392, 523, 392, 330))

@@ -189,7 +189,7 @@ async def test_dialled_people_hear_each_other_and_the_action_learns_how_it_ended
         await caller.say(tone(500, ms=200))
         await caller.until_status("completed")
         assert tone(500, ms=200)[160:-160] in other.heard.mulaw
-        assert tone(600, ms=300)[160:-160] in caller.heard.mulaw
+        assert tone(600, ms=300)[160:-800] in caller.heard.mulaw  # what is on its way is lost with the line
         assert other.heard.ear.heard_since(began) is not None
         after = app.at("/after")[0].form
         assert (after["DialCallStatus"], after["DialCallSid"], after["DialBridged"]) == (
