@@ -201,6 +201,8 @@ class Supervisor:
         self._on_death(worker.number)
         self._changed.set()
         ended_as_told = worker.retiring or self._stopping
+        if ended_as_told and status < 0 and not worker.ready.is_set():
+            status = 0  # the signal to end came before it could answer any
         if status or not ended_as_told:
             how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
             log.error("worker %d has ended, %s; it held %d calls", worker.number, how, worker.report.calls)
@@ -219,23 +221,35 @@ class Supervisor:
             self._stopping = True
             self._changed.set()
             return
-        await asyncio.sleep(min(PAUSE_S_FIRST * 2 ** (self._deaths - 1), PAUSE_S_MAX))
-        if not self._stopping:
-            await self._start()
+        await asyncio.sleep(min(PAUSE_S_FIRST * 2 ** min(self._deaths - 1, 10), PAUSE_S_MAX))
+        while not self._stopping:
+            try:
+                await self._start()
+            except OSError as e:  # the machine has no process or no file descriptor left
+                log.error("no worker can be started: %s", e)  # noqa: TRY400 - the trace says no more
+                await asyncio.sleep(PAUSE_S_MAX)
+            else:
+                return
+
+    def _has(self, worker: _Worker) -> bool:
+        return self._workers.get(worker.number) is worker
 
     async def _roll(self) -> None:
         """Replace every worker by a fresh one, one after the other; the old ones finish their calls."""
         old = [worker for worker in self._workers.values() if not worker.retiring]
         log.info("replacing %d workers", len(old))
         for worker in old:
+            if not self._has(worker):
+                continue  # it has died, and was replaced
             fresh = await self._start()
             if not await self._is_ready(fresh):
                 log.error("the new worker does not start: the old ones stay")
                 fresh.retiring = True  # whatever becomes of it, it is not replaced
                 self._status = 0
                 return
-            worker.retiring = True
-            worker.link.retire()
+            leaver = worker if self._has(worker) else fresh  # it has died meanwhile: as above
+            leaver.retiring = True
+            leaver.link.retire()
         log.info("all workers are replaced")
 
     # ---- the end -----------------------------------------------------------------------------------------------------
@@ -252,8 +266,8 @@ class Supervisor:
             if told.done():
                 number = told.result()
                 told = asyncio.create_task(signals.next())
-                if number == signal.SIGHUP and not self._stopping:
-                    if rolling is None or rolling.done():
+                if number == signal.SIGHUP:
+                    if not self._stopping and (rolling is None or rolling.done()):
                         rolling = self._do(self._roll(), "replacing the workers")
                     continue
                 deadline = asyncio.get_running_loop().time() + self._stop_s_max

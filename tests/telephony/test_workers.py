@@ -286,3 +286,20 @@ def test_a_worker_whose_supervisor_dies_ends_when_its_calls_are_over():
             assert await asyncio.wait_for(worker.process.wait(), 5) == 0
 
     run(scenario)
+
+
+def test_a_worker_that_dies_while_it_is_replaced_leaves_no_worker_too_many():
+    async def scenario():
+        async with supervised() as server:
+            await server.ready.wait()
+            first, second = await server.of_each(2)
+            server.signals.send(signal.SIGHUP)
+            second[1].write(b"die")
+            first[1].write(b"die")
+            await server.died(2)
+            await server.of_each(2)
+            server.signals.send(signal.SIGTERM)
+            assert await server.ended() == 0
+            assert len(server.deaths) <= 6, "two that died, two that replaced them or were new, and what retired"
+
+    run(scenario)
