@@ -41,6 +41,7 @@ POOL_KEPT: Final = 5
 CLOSE_S_MAX: Final = 3.0
 REASON_CHARACTERS_MAX: Final = 300
 _READS: Final = "realtime_bridge_reads"
+_REBUILDS: Final = "realtime_bridge_rebuilds"
 _PATIENCE: Final = "realtime_bridge_patience"
 
 
@@ -79,6 +80,14 @@ class Database:
         """
         return await self._bounded(self._write, work, what, seconds_max or WORK_S_MAX)
 
+    async def rebuild(self, work: Callable[[Connection], T], what: str, *, seconds_max: float) -> T:
+        """As `write`, for changes of tables, on a connection of its own.
+
+        SQLite changes a table by copying it and dropping the first one, and would delete what refers to that: foreign
+        keys are off here.
+        """
+        return await self._bounded(self._rebuild, work, what, seconds_max)
+
     def insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
         """An INSERT of this database, which knows ON CONFLICT."""
         return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
@@ -116,6 +125,17 @@ class Database:
                 result = await connection.run_sync(work)
                 patience.check()  # what was given up is not committed
             return result
+
+    async def _rebuild(self, work: Callable[[Connection], T], patience: _Patience) -> T:
+        async with self.engine.connect() as connection:
+            await connection.execution_options(**{_READS: False, _REBUILDS: True, _PATIENCE: patience})
+            try:
+                async with connection.begin():
+                    result = await connection.run_sync(work)
+                    patience.check()
+                return result
+            finally:
+                await connection.invalidate()  # no one else is to have it as it is
 
     async def _bounded(
         self,
@@ -272,7 +292,10 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    reads = connection.get_execution_options().get(_READS, False)
+    options = connection.get_execution_options()
+    if options.get(_REBUILDS, False):
+        connection.exec_driver_sql("PRAGMA foreign_keys = OFF")  # heeded outside transactions only
+    reads = options.get(_READS, False)
     # A transaction that becomes a writer halfway fails where another one wrote meanwhile: so it is one from the start.
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 

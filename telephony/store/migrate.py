@@ -6,6 +6,9 @@ comes second finds nothing left to do. All steps are one transaction: a step tha
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import time
 from pathlib import Path
 from typing import Final
 
@@ -15,18 +18,32 @@ from telephony.store.database import Database
 from telephony.store.errors import StoreError
 from telephony.store.schema import HEAD, metadata
 
+log = logging.getLogger(__name__)
+
 SCRIPTS: Final = Path(__file__).with_name("migrations")
 MIGRATE_S_MAX: Final = 120.0
+RETRY_S: Final = 0.1
 _LOCK: Final = 0x7265616C74696D65  # any number that nobody else takes for Postgres's advisory locks
 
 
 async def migrate(database: Database, target: str = HEAD) -> None:
     """Raises StoreError; not retryable where the database is of a newer version than this program."""
-    if await database.read(revision_of, "look at the database's version") == target:
-        return
-    await database.write(
-        lambda connection: _upgrade(connection, target), "bring the database up to date", seconds_max=MIGRATE_S_MAX
-    )
+    deadline = time.monotonic() + MIGRATE_S_MAX
+    while True:
+        try:
+            if await database.read(revision_of, "look at the database's version") != target:
+                await database.rebuild(
+                    lambda connection: _upgrade(connection, target),
+                    "bring the database up to date",
+                    seconds_max=MIGRATE_S_MAX,
+                )
+        except StoreError as e:
+            # SQLite's lock is waited for as long as a statement may take; another worker's migration may take longer.
+            if not (database.is_sqlite and e.retryable and time.monotonic() < deadline):
+                raise
+            await asyncio.sleep(RETRY_S)
+        else:
+            return
 
 
 def revision_of(connection: Connection) -> str | None:
@@ -65,4 +82,6 @@ def _upgrade(connection: Connection, target: str) -> None:
             "let DATABASE_URL lead to a database of its own",
             retryable=False,
         )
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of each of its own steps
     command.upgrade(config, target)
+    log.info("the database was at revision %s and is now at %s", revision, target)

@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -17,10 +18,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import text
 from support.quiet import quietly
 from support.source import ROOT
-from support.stores import CALLER, call, opened
+from support.stores import CALLER, call, call_end, opened
 
 from telephony.store import Store, StoreError, database, migrate
 from telephony.store.database import open_database
+from telephony.store.rows import TurnRow
 from telephony.store.schema import HEAD, metadata
 
 
@@ -40,6 +42,7 @@ def test_the_newest_migration_is_the_one_that_is_told():
     assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
 
 
+SAID = (TurnRow(role="assistant", text="Hello."),)
 STEP = '''
 """A step that a later version may take."""
 import sqlalchemy as sa
@@ -77,12 +80,35 @@ async def test_the_database_of_an_earlier_version_is_brought_up_to_date_with_its
     empty_database_url, later_version
 ):
     async with opened(empty_database_url) as store:
-        await store.calls.begin(call(agent="Front desk"))
+        await store.calls.finish("CA1", call_end(transcript=SAID), call=call(agent="Front desk"))
     later_version()
     async with open_database(empty_database_url) as db:
         await migrate.migrate(db, "later")
         await migrate.migrate(db, "later")  # nothing left to do
+        said = await db.read(lambda c: c.execute(text("SELECT text FROM turns")).scalars().all(), "look")
+        assert said == ["Hello."]  # it refers to a table that was copied
+        enforced = await db.read(lambda c: db.is_sqlite and c.execute(text("PRAGMA foreign_keys")).scalar(), "look")
+        assert enforced == db.is_sqlite
     assert await moods(empty_database_url) == [("CA1", "Front desk", "calm")]
+
+
+@quietly()
+async def test_a_worker_waits_for_another_ones_migration_longer_than_for_a_statement(tmp_path, monkeypatch):
+    monkeypatch.setattr(database, "STATEMENT_S_MAX", 0.1)
+    path = tmp_path / "new.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode = WAL")
+        other.execute("BEGIN EXCLUSIVE")
+        opening = asyncio.create_task(_open_and_close(f"sqlite:///{path}"))
+        await asyncio.sleep(0.5)
+        assert not opening.done()
+        other.execute("ROLLBACK")
+    await opening
+
+
+async def _open_and_close(url):
+    async with opened(url):
+        pass
 
 
 @quietly()
