@@ -71,7 +71,7 @@ rules:
 """
 QUESTIONS = ("Tell me about roses.", "Tell me about lavender.", "Tell me about tulips.", "When are you open?")
 STRIKES_AFTER_S = 1.0  # of a reply
-SPEAKS_WITHIN_MS = 2000.0  # of what a tool has brought
+SPEAKS_WITHIN_MS = 3000.0  # of what a tool has brought
 BACK_S_MAX = 3.0  # for a model that is there again to be found and to speak
 
 
