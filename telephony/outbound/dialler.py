@@ -187,15 +187,14 @@ class Dialler:
 
     async def _dial(self, rest: TwilioRest, row: AttemptRow, plan: MachinePlan) -> Placed:
         if self._clock() - row.created_at > timedelta(seconds=self._limits.claim_seconds_max):
-            await self._give_up(row, DialRefused("busy", "the server was too slow to dial", attempt_id=row.attempt_id))
+            raise await self._gave_up(row, "busy", "the server was too slow to dial")
         try:
             call_sid = await rest.place_call(self._call(row, plan))
         except TwilioRestError as e:
             if e.kind == "unknown":
                 log.warning("attempt %s: whether it was dialled is unknown: %s", row.attempt_id, e)
                 return await self._settle(rest, row)
-            await self._give_up(row, DialRefused(_REASONS[e.kind], str(e), code=e.code, attempt_id=row.attempt_id))
-            raise AssertionError("giving up raises") from e
+            raise await self._gave_up(row, _REASONS[e.kind], str(e), e.code) from e
         await self._placed(row, call_sid)
         return Placed(attempt_id=row.attempt_id, call_sid=call_sid, status="queued")
 
@@ -222,14 +221,15 @@ class Dialler:
         except StoreError as e:
             log.warning("call %s: that attempt %s was placed is not stored: %s", call_sid, row.attempt_id, e)
 
-    async def _give_up(self, row: AttemptRow, refused: DialRefused) -> None:
-        """Store that it was not dialled, and raise `refused`."""
-        log.warning("attempt %s is refused (%s): %s", row.attempt_id, refused.reason, refused)
+    async def _gave_up(self, row: AttemptRow, reason: DialReason, message: str, code: int | None = None) -> DialRefused:
+        """Store that it was not dialled; what to raise."""
+        log.warning("attempt %s is refused (%s): %s", row.attempt_id, reason, message)
+        refused = DialRefused(reason, message, code=code, attempt_id=row.attempt_id)
         try:
-            await self._store.attempts.refused(row.attempt_id, refused.code, refusal_text(refused))
+            await self._store.attempts.refused(row.attempt_id, code, refusal_text(refused))
         except StoreError as e:
             log.warning("attempt %s: that it was refused is not stored: %s", row.attempt_id, e)
-        raise refused
+        return refused
 
     # ---- when the answer is lost -------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -24,9 +24,8 @@ RING_SECONDS_MAX: Final = 600  # Twilio's limit
 # refused     Twilio will not place this call, ever
 # busy        Twilio or this server cannot at the moment; nobody was dialled: ask again with a new key
 # unknown     Twilio did not say whether it dialled, and nothing told since: the call is never dialled again
-DialReason: TypeAlias = (
-    NumberFault | Literal["suppressed", "request", "settings", "refused", "busy", "unknown"]
-)  # fmt: skip
+DialReason: TypeAlias = NumberFault | Literal["suppressed", "request", "settings", "refused", "busy", "unknown"]
+_REASONS: Final = frozenset(reason for some in get_args(DialReason) for reason in get_args(some))
 
 
 class CallRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,9 +111,3 @@ def refusal_of(attempt_id: str, code: int | None, text: str | None) -> DialRefus
     reason, _, message = (text or "").partition(": ")
     known: Any = reason if reason in _REASONS else "refused"
     return DialRefused(known, message or text or "refused", code=code, attempt_id=attempt_id)
-
-
-_REASONS: Final = frozenset({
-    "not_a_number", "emergency", "short_code", "premium", "country",
-    "suppressed", "request", "settings", "refused", "busy", "unknown",
-})  # fmt: skip
