@@ -26,7 +26,7 @@ from telephony.testing.twilio.line import Heard, Line
 from telephony.testing.twilio.media import MediaStream
 from telephony.testing.twilio.people import MachineRun, Person, begin, digits_of
 from telephony.testing.twilio.records import FINAL_STATUSES, Alert, Executed, Recording, StatusChange, Webhook
-from telephony.testing.twilio.sound import RATE, mix
+from telephony.testing.twilio.sound import RATE, mix, silence
 from telephony.testing.twilio.voices import words_of
 from telephony.testing.twilio.webhooks import WebhookError
 
@@ -240,7 +240,11 @@ class SimulatedCall:
     async def say(self, speech: str | bytes) -> None:
         """The person says this, after what they are saying: text, or mu-law. Returns when it has been said."""
         mulaw = speech if isinstance(speech, bytes) else await self.exchange.speech(speech)
-        _, end = self.live_line.speak(mulaw)
+        line = self.live_line
+        behind_s = time.monotonic() - line.next_frame_at  # of a busy loop: words are not spoken into the past
+        if behind_s > 0:
+            line.speak(silence(behind_s * 1000))
+        _, end = line.speak(mulaw)
         await self.until(lambda: self.is_over or time.monotonic() >= end, "end of speech", end - time.monotonic() + 5)
 
     async def press(self, digits: str, pause_s: float = 0.15) -> None:

@@ -262,8 +262,7 @@ async def test_a_conference_starts_with_the_second_and_ends_with_its_moderator()
         await moderator.until(lambda: moderator.line and len(moderator.line.sources) > 1, "join")
         await guest.until_silent(0.3)
         await moderator.say(tone(700, ms=200))
-        await asyncio.sleep(0.1)
-        assert tone(700, ms=200)[160:-160] in guest.heard.mulaw
+        await guest.until(lambda: tone(700, ms=200)[160:-160] in guest.heard.mulaw, "sound")
         moderator.hang_up()
         await guest.until_said("All have gone.")
         told = [asked.form["StatusCallbackEvent"] for asked in app.at("/room")]
@@ -289,8 +288,7 @@ async def test_a_conference_without_a_wait_url_is_silent_and_beeps_as_people_ent
         await first.until_heard(0.3)
         await second.until_silent(0.1)
         await third.say(tone(700, ms=100))
-        await asyncio.sleep(0.1)
-        assert tone(700, ms=100)[160:-160] in second.heard.mulaw
+        await second.until(lambda: tone(700, ms=100)[160:-160] in second.heard.mulaw, "sound")
 
 
 @together
@@ -304,8 +302,7 @@ async def test_a_call_waits_in_a_queue_until_somebody_takes_it():
         clerk = await twilio.ring(OTHER, OURS)
         await clerk.until(lambda: clerk.line and len(clerk.line.sources) > 1, "join")
         await clerk.say(tone(700, ms=200))
-        await asyncio.sleep(0.1)
-        assert tone(700, ms=200)[160:-160] in caller.heard.mulaw
+        await caller.until(lambda: tone(700, ms=200)[160:-160] in caller.heard.mulaw, "sound")
         clerk.hang_up()
         await caller.until_said("Good bye.")
         assert app.at("/left")[0].form["QueueResult"] == "bridged"
