@@ -29,6 +29,7 @@ PAUSE_S_MAX: Final = 10.0
 DEATHS_MAX: Final = 8  # in a row, each after a short life and with no other worker ready: then it is given up
 STALE_S: Final = 1.0  # a worker that has not reported for so long is busy with something else
 ACCEPTS_AT_ONCE: Final = 64
+PAUSE_S_ACCEPT: Final = 1.0
 KILL_S_MAX: Final = 5.0
 
 
@@ -126,11 +127,16 @@ class Supervisor:
                 connection, _address = self._listener.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
-            except OSError as e:  # out of file descriptors
-                log.error("a connection could not be taken: %s", e)  # noqa: TRY400 - the trace says no more
+            except OSError as e:  # out of file descriptors: asking again at once would not help
+                log.error("no connection can be taken for now: %s", e)  # noqa: TRY400 - the trace says no more
+                self._accept(wanted=False)
+                asyncio.get_running_loop().call_later(PAUSE_S_ACCEPT, self._accept_again)
                 return
             with connection:
                 self._give(connection)
+
+    def _accept_again(self) -> None:
+        self._accept(wanted=not self._listener_closed)
 
     def _give(self, connection: socket.socket) -> None:
         now = asyncio.get_running_loop().time()
@@ -152,7 +158,7 @@ class Supervisor:
             worker.ready.set()
             log.info("worker %d is ready", number)
             self._changed.set()
-            self._accept(wanted=not self._listener_closed)
+            self._accept_again()
 
     @property
     def _listener_closed(self) -> bool:

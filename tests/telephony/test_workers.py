@@ -303,3 +303,31 @@ def test_a_worker_that_dies_while_it_is_replaced_leaves_no_worker_too_many():
             assert len(server.deaths) <= 6, "two that died, two that replaced them or were new, and what retired"
 
     run(scenario)
+
+
+def test_a_machine_without_file_descriptors_takes_connections_again_when_it_has_some(monkeypatch, caplog):
+    monkeypatch.setattr(workers_module, "PAUSE_S_ACCEPT", 0.1)
+
+    class Full:
+        """A listening socket that cannot accept; anything else is the real one's."""
+
+        def __init__(self, listener):
+            self._listener = listener
+
+        def accept(self):
+            raise OSError(24, "Too many open files")
+
+        def __getattr__(self, name):
+            return getattr(self._listener, name)
+
+    async def scenario():
+        async with supervised(workers=1) as server:
+            await server.ready.wait()
+            server.supervisor._listener = Full(server.listener)
+            waiting = asyncio.create_task(server.whose())
+            await asyncio.sleep(0.35)
+            assert 2 <= caplog.text.count("Too many open files") <= 5, "it does not ask without a pause"
+            server.supervisor._listener = server.listener
+            await asyncio.wait_for(waiting, 5)
+
+    run(scenario)
