@@ -19,7 +19,7 @@ def run(main):
 @contextlib.asynccontextmanager
 async def office(directory, **settings):
     """A dialler's world, the URL of its API, and a token that may place calls."""
-    async with dialling(directory, **settings) as world:
+    async with dialling(f"sqlite:///{directory}/store.db", **settings) as world:
         commands = CallCommands(world.store, LiveCalls())
         services = Services(
             store=world.store, commands=commands, dialler=world.dialler, rest=world.rest, data_dir=directory
@@ -109,6 +109,7 @@ def test_a_twilio_that_fails_is_told_apart_from_one_that_refuses(tmp_path):
 def test_a_call_that_no_agent_has_is_ended_at_twilio(tmp_path):
     async def main():
         async with office(tmp_path) as (world, url, token):
+            world.twilio.person(ANN, answers_after_s=20)
             _, placed, _ = await ask("POST", url + "/calls", token, {"to": ANN})
             status, told, _ = await ask("POST", f"{url}/calls/{placed['call_sid']}/hang-up", token)
             assert (status, told["result"]) == (200, {"ended": True})
