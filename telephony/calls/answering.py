@@ -216,7 +216,7 @@ class Switchboard:
             clock_s=clock(),
         )
         try:
-            folder = CallFolder(self._data_dir, start.call_sid)
+            folder = CallFolder.of_next_stream(self._data_dir, start.call_sid)
             return CallRecorder(head, folder, self._disk, clock=clock)
         except (OSError, BridgeError) as e:
             log.error("call %s is not recorded: %s", start.call_sid, e)  # noqa: TRY400 - as above

@@ -27,7 +27,19 @@ class CallFolder:
         """Raises ProtocolError for what is no call SID: whatever a request names, its path stays inside `data_dir`."""
         if not CALL_SID.fullmatch(call_sid):
             raise ProtocolError(f"{call_sid[:40]!r} is no call SID", where="call_sid")
-        self.path = data_dir / "calls" / call_sid
+        self._data_dir = data_dir
+        self._own = self.path = data_dir / "calls" / call_sid
+
+    @classmethod
+    def of_next_stream(cls, data_dir: Path, call_sid: str) -> CallFolder:
+        """Of a call that may have had streams before, as one that comes back from a transfer: the first stream's is the
+        call's own directory, later ones lie in it, numbered from 2. Raises ProtocolError, as above."""
+        folder = cls(data_dir, call_sid)
+        number = 1
+        while folder.tape.exists():
+            number += 1
+            folder.path = folder._own / str(number)
+        return folder
 
     @property
     def tape(self) -> Path:
@@ -47,9 +59,8 @@ class CallFolder:
 
     def create(self) -> None:
         """Make the directory, and those above it that are missing, with mode 0700. Raises OSError."""
-        data_dir = self.path.parent.parent
-        data_dir.parent.mkdir(parents=True, exist_ok=True)
-        for directory in (data_dir, self.path.parent, self.path):
+        self._data_dir.parent.mkdir(parents=True, exist_ok=True)
+        for directory in (self._data_dir, self._own.parent, self._own, self.path):
             directory.mkdir(mode=0o700, exist_ok=True)
 
     def write_record(self, record: CallRecord) -> None:

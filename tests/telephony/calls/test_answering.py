@@ -9,6 +9,7 @@ from realtime_bridge import Agent
 from realtime_bridge.errors import MisuseError, TransportError
 from realtime_bridge.tape import InlineDisk
 from telephony.calls.answering import Switchboard
+from telephony.calls.folder import CallFolder
 from telephony.testing import HangUp, Pause, place_virtual_call, run_virtual
 from telephony.transport import TwilioTransport
 
@@ -75,3 +76,14 @@ def test_what_is_wanted_of_a_call_that_is_over_is_no_part_of_it():
     before, after = run_virtual(call())
     assert before
     assert after == before
+
+
+def test_a_call_that_comes_back_in_another_stream_keeps_the_records_of_both(tmp_path):
+    first, second = small_call(tmp_path), small_call(tmp_path)
+    own = CallFolder(tmp_path, first.record.call_sid)
+    assert second.record.call_sid == first.record.call_sid
+    assert own.read_record().problems == ()
+    again = CallFolder.of_next_stream(tmp_path, first.record.call_sid)
+    assert again.path == own.path / "3"
+    assert {path.name for path in own.path.iterdir()} == {"2", "call.json", "call.tape", "call.wav", "timeline.svg"}
+    assert {path.name for path in (own.path / "2").iterdir()} == {"call.json", "call.tape", "call.wav", "timeline.svg"}
