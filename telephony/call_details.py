@@ -24,6 +24,8 @@ class CallDetails(msgspec.Struct, frozen=True, kw_only=True):
     attempt_id: str | None = None  # of a call that we placed
     on_machine: Literal["talk", "hang_up", "leave_message"] = "talk"  # when an answering machine has picked up
     machine_message: str = ""  # to leave there
+    on_unknown: Literal["talk", "hang_up"] = "talk"  # when nobody can tell who has
+    seconds_max: float | None = None  # of this call, where it is less than any call's
 
     @property
     def other_party(self) -> str:

@@ -53,6 +53,7 @@ from telephony.twilio.rest import TwilioRest
 log = logging.getLogger(__name__)
 
 OFFLINE_MODEL: Final = "local"
+CALL_SECONDS_LIMIT: Final = 4 * 3600  # Twilio's own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +83,7 @@ async def open_office(agent: Agent | None, settings: Settings) -> AsyncIterator[
         store = await stack.enter_async_context(Store.open(database_url(settings), node=node_name()))
         keeper = await stack.enter_async_context(RecordKeeper.open(store, settings.data_dir / "spool"))
         rest = None
-        if settings.twilio_account_sid is not None and settings.twilio_auth_token is not None:
+        if settings.twilio_account_sid and (settings.twilio_auth_token or settings.twilio_api_key_sid):
             rest = await stack.enter_async_context(TwilioRest(settings))
         announcer = _announcer(settings)
         if announcer is not None:
@@ -181,9 +182,10 @@ def _announcer(settings: Settings) -> Announcer | None:
 
 
 def _steering(settings: Settings, details: CallDetails) -> ControlSettings:
+    seconds_max = min(details.seconds_max or settings.call_seconds_max, settings.call_seconds_max, CALL_SECONDS_LIMIT)
     return ControlSettings(
         public_url=settings.public_url or "",
-        length=LengthSettings(seconds_max=min(float(settings.call_seconds_max), 4 * 3600.0)),
+        length=LengthSettings(seconds_max=seconds_max),
         silence=SilenceSettings(after_s=settings.silence_seconds),
         machine=MachineSettings(on_machine=details.on_machine, message=details.machine_message),
         transfer=TransferSettings(countries=settings.allowed_countries),

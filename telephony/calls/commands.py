@@ -143,7 +143,10 @@ class MachineAnswered(_Command, frozen=True, kw_only=True, tag="machine_answered
     answered_by: str
 
     async def run(self, call: LiveCall) -> None:
-        await call.control.machine_detected(self.answered_by)
+        if self.answered_by == "unknown" and call.details.on_unknown == "hang_up":
+            await call.control.hang_up("nobody could tell who answered", after_goodbye=False)
+        else:
+            await call.control.machine_detected(self.answered_by)
 
 
 class TransferAsked(_Command, frozen=True, kw_only=True, tag="transfer_asked"):

@@ -58,4 +58,6 @@ async def placed_call(request: VoiceRequest, attempt_id: str, store: Store, dial
         attempt_id=attempt_id,
         on_machine=plan.on_machine,
         machine_message=plan.message,
+        on_unknown=plan.on_unknown,
+        seconds_max=attempt.details.get("call_seconds_max"),
     )

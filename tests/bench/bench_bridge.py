@@ -3,7 +3,7 @@
     python tests/bench/bench_bridge.py
     python tests/bench/bench_bridge.py --calls 20 50 100 --rounds 5 --rows relay session/pcmu session/pcm
 
-Four kinds of bridge (see `load/bridges.py`), each pinned to one core; a process of phones and a synthetic model have
+Six kinds of bridge (see `load/bridges.py`), each pinned to one core; a process of phones and a synthetic model have
 another one. The rows take turns, round by round, and figures are medians over the rounds, since other programs on the
 machine slow all of them: trust the ratio to the relay more than the milliseconds. One call is 50 frames a second in, and
 every 5 s a caller's turn and a reply of 2 s. CPU is the bridge's own process, all threads, kernel included.
@@ -22,7 +22,10 @@ from load.processes import Worker
 from progress import progress
 
 BRIDGE_CORE, LOAD_CORE = 1, 0
-ROWS = ["relay", "bridge/pcmu", "session/pcmu", "recorded/pcmu", "bridge/pcm", "session/pcm", "recorded/pcm"]
+ROWS = [
+    "relay", "bridge/pcmu", "session/pcmu", "recorded/pcmu", "server/pcmu",
+    "bridge/pcm", "session/pcm", "recorded/pcm", "server/pcm", "sdk/pcmu",
+]  # fmt: skip
 BASELINE = "relay"
 WARM_UP_S = 5.0
 SETTLED_S_MAX = 20.0

@@ -19,9 +19,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from support import disasters  # noqa: E402 - found by the lines above
-from support.phone_house import phone_house  # noqa: E402 - as above
-from support.postgres import PostgresServer  # noqa: E402 - as above
+from support import disasters
+from support.phone_house import phone_house
+from support.postgres import PostgresServer
 
 
 async def night(directory, url, away, callers):
@@ -48,7 +48,8 @@ async def night(directory, url, away, callers):
             except BaseException:
                 sys.stderr.write(house.server.log[-6000:] + "\n")
                 raise
-            print(f"{name:20} {time.monotonic() - began:5.1f} s  {facts}", flush=True)
+            sys.stdout.write(f"{name:20} {time.monotonic() - began:5.1f} s  {facts}\n")
+            sys.stdout.flush()
 
 
 def main() -> None:

@@ -141,8 +141,11 @@ async def drained(house, count, numbers):
     """SIGTERM: no new calls. Once more, since nobody wants to wait: callers are told goodbye, and the server ends."""
     callers = await Callers.ring(house, count, numbers)
     house.server.signal(signal.SIGTERM)
-    while (await http(house.url + "/readyz"))[0] == 200:
-        await asyncio.sleep(0.05)
+    async with asyncio.timeout(20):
+        while True:
+            if (await http(house.url + "/readyz"))[0] != 200:
+                break
+            await asyncio.sleep(0.05)
     refused = await house.ring(Pause(600_000), from_=next(numbers))
     await refused.until_said("All our lines are busy")
     took = await callers.answered()

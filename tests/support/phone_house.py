@@ -16,6 +16,7 @@ import msgspec
 import pytest
 from support.model_process import ModelProcess
 from support.phone_server import http
+from support.quiet import until
 from support.server_process import ServeProcess, free_port, serve
 from support.twilio_application import TOKEN, Twilio
 
@@ -69,17 +70,16 @@ class House:
     async def record_of(self, call_sid):
         """call.json, when it is written."""
         path = self.data_dir / "calls" / call_sid / "call.json"
-        async with asyncio.timeout(10):
-            while not path.exists():
-                await asyncio.sleep(0.05)
+        await until(path.exists, 10)
         return json.loads(path.read_text())
 
-    async def stored(self, call_sid, until=lambda row: row.finished_at is not None, seconds=10):
+    async def stored(self, call_sid, wanted=lambda row: row.finished_at is not None, seconds=10):
         """The call's row, when it is as wanted."""
         async with asyncio.timeout(seconds), Store.open(self.database_url, node="test") as store:
-            while (row := await store.calls.get(call_sid)) is None or not until(row):
+            while True:
+                if (row := await store.calls.get(call_sid)) is not None and wanted(row):
+                    return row
                 await asyncio.sleep(0.05)
-            return row
 
     async def api(self, method, path, body=None, headers=None):
         """(status, decoded body) of a request with every right."""
@@ -98,11 +98,13 @@ class House:
         body = None
         try:
             async with asyncio.timeout(seconds):
-                while not (found := wanted((body := await self.api(method, path))[1])):
+                while True:
+                    _, body = await self.api(method, path)
+                    if found := wanted(body):
+                        return found
                     await asyncio.sleep(0.1)
         except TimeoutError:
             raise AssertionError(f"{path} is {body}") from None
-        return found
 
     def workers(self):
         """Process ids of the server's workers."""
@@ -112,9 +114,7 @@ class House:
 
     async def until(self, condition, what, seconds=20):
         try:
-            async with asyncio.timeout(seconds):
-                while not condition():
-                    await asyncio.sleep(0.05)
+            await until(condition, seconds)
         except TimeoutError:
             raise AssertionError(f"no {what} within {seconds} s") from None
 

@@ -4,6 +4,8 @@
     bridge      create_app and TwilioTransport, with a listener that ignores everything
     session     Switchboard: TwilioTransport and RealtimeSession, calls not recorded
     recorded    the same, with tape and recording of every call
+    server      the whole server as `realtime-bridge serve` runs it: store, book of calls, steering, metrics, recording
+    sdk         a bridge on OpenAI's Agents SDK for Python (see `agents_sdk.py`)
 
 Each runs in a process of its own, on uvloop, as `realtime-bridge serve` does.
 """
@@ -16,8 +18,10 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import msgspec
+from load.agents_sdk import agents_sdk
 from load.processes import obey
 from openai import AsyncOpenAI
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect, ws_create_server
@@ -34,7 +38,7 @@ from telephony.stream import PhoneLine
 from telephony.transport import TwilioTransport
 from telephony.twilio.messages import Start
 
-KINDS = ("relay", "bridge", "session", "recorded")
+KINDS = ("relay", "bridge", "session", "recorded", "server", "sdk")
 CALLS_MAX = 1000
 
 
@@ -78,8 +82,24 @@ async def _session(model_port: int, audio: str, *, recorded: bool) -> AsyncItera
         await switchboard.close()
 
 
-def _settings(audio: str) -> Settings:
-    return Settings(_env_file=None, twilio_auth_token=None, public_url=None, max_calls=CALLS_MAX, realtime_audio=audio)
+@contextlib.asynccontextmanager
+async def _server(model_port: int, audio: str) -> AsyncIterator[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        settings = _settings(
+            audio,
+            openai_api_key="load",
+            openai_base_url=f"http://127.0.0.1:{model_port}/v1",
+            realtime_model="load",
+            data_dir=Path(folder),
+        )
+        app = create_app(agent=Agent(name="Front desk", instructions="Help the caller."), settings=settings)
+        async with PhoneServer(app) as server:
+            yield f"{server.url}/twilio/voice"
+
+
+def _settings(audio: str, **more: Any) -> Settings:
+    plain = {"twilio_auth_token": None, "public_url": None, "max_calls": CALLS_MAX}
+    return Settings(_env_file=None, realtime_audio=audio, **plain, **more)
 
 
 # ---- the relay -------------------------------------------------------------------------------------------------------
@@ -169,6 +189,10 @@ async def main(pipe: Connection, kind: str, audio: str, model_port: int) -> None
             serving = _relay(model_port)
         case "bridge":
             serving = _bridge(model_port, audio)
+        case "server":
+            serving = _server(model_port, audio)
+        case "sdk":
+            serving = agents_sdk(model_port)
         case _:
             serving = _session(model_port, audio, recorded=kind == "recorded")
     async with serving as where:

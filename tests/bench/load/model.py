@@ -74,21 +74,26 @@ class ModelConnection(WSListener):
             return
         match decode_client_event(text):
             case client.SessionUpdate(session=session):
-                kind = session["audio"]["output"]["format"]["type"]
-                self._audio = "pcm" if kind == "audio/pcm" else "pcmu"
+                kind = session.get("audio", {}).get("output", {}).get("format", {}).get("type")
+                if kind is not None:
+                    self._audio = "pcm" if kind == "audio/pcm" else "pcmu"
                 self._say(server.SessionUpdated(session=session))
                 if self._turns is None:
                     self._turns = asyncio.get_running_loop().create_task(self._take_turns())
             case client.ResponseCreate(response=response):
                 self._metadata = (response or {}).get("metadata")
+            case client.InputAudioBufferAppend(audio=audio):  # in another program's spelling
+                self._heard(pybase64.b64decode(audio))
             case client.ConversationItemTruncate():
                 self._model.truncates += 1  # nothing is ever interrupted here
 
     def _hear(self, text: bytes) -> None:
+        self._heard(pybase64.b64decode(text[len(_APPEND) : -2]))
+
+    def _heard(self, sound: bytes) -> None:
         if not self._model.measuring:
             return
         self._model.appends += 1
-        sound = pybase64.b64decode(text[len(_APPEND) : -2])
         if len(sound) == _FRAME_BYTES[self._audio] and (age := age_us(sound, self._audio)) is not None:
             self._model.delays_us.append(age)
 
@@ -111,7 +116,9 @@ class ModelConnection(WSListener):
             server.InputAudioBufferCommitted(item_id=item_id),
             server.ConversationItemAdded(item=item),
             server.ConversationItemDone(item=item),
-            server.InputAudioTranscriptionCompleted(item_id=item_id, content_index=0, transcript="It does not work."),
+            server.InputAudioTranscriptionCompleted(
+                item_id=item_id, content_index=0, transcript="It does not work.", usage=_HEARING
+            ),
         )
 
     async def _reply(self, at: float) -> None:
@@ -150,7 +157,8 @@ class ModelConnection(WSListener):
 
     def _say(self, *events: server.KnownServerEvent) -> None:
         for event in events:
-            self._transport.send(WSMsgType.TEXT, encode(event))
+            frame = b'{"event_id":"%s",' % self._new("event").encode() + encode(event)[1:]
+            self._transport.send(WSMsgType.TEXT, frame)
 
     def _new(self, kind: str) -> str:
         self._event_count += 1
@@ -158,6 +166,7 @@ class ModelConnection(WSListener):
 
 
 _HEARD = ContentPart(type="input_audio")
+_HEARING = {"type": "duration", "seconds": SPEECH_S}
 _USAGE = Usage(total_tokens=3, input_tokens=2, output_tokens=1)
 
 

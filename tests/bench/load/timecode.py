@@ -8,6 +8,7 @@ them that is still the same level. None of the levels is near silence, so a fram
 import struct
 import time
 from collections.abc import Sequence
+from math import nan
 
 import numpy as np
 import pybase64
@@ -64,5 +65,7 @@ def age_of_base64_us(payload: bytes) -> int | None:
 
 
 def p50_p99_ms(us: Sequence[int]) -> tuple[float, float]:
+    if not len(us):
+        return nan, nan
     p50, p99 = np.percentile(us, [50, 99]) / 1000
     return float(p50), float(p99)
