@@ -20,6 +20,7 @@ from realtime_bridge.errors import MisuseError
 from realtime_bridge.transport.scripted import ScriptedTransport
 from realtime_bridge.wire import Response, server
 from telephony.api import Services, api_app
+from telephony.api.access import Door
 from telephony.call_details import CallDetails
 from telephony.calls.approvals import ApprovalDesk
 from telephony.calls.commands import CallCommands
@@ -163,14 +164,27 @@ async def node(url, name="node-1", *, data_dir=None, dialler=None, announcer=Non
         approvals.start()
         await store.nodes.heartbeat(name)
         services = Services(store=store, commands=commands, dialler=dialler, data_dir=data_dir)
-        app = FastAPI(openapi_url=None)
-        app.mount("/api/v1", api_app(lambda: services))
         try:
-            async with listening(app) as where:
-                yield Node(store, approvals, live, commands, where + "/api/v1")
+            async with api_at(services) as where:
+                yield Node(store, approvals, live, commands, where)
         finally:
             await commands.close()
             await approvals.close()
+
+
+_apis = []  # made before and free again: making one takes longer than most tests
+
+
+@contextlib.asynccontextmanager
+async def api_at(services):
+    """The URL of an API on these services."""
+    api = _apis.pop() if _apis else api_app(lambda: None)
+    api.state.door = Door(lambda: services)
+    app = FastAPI(openapi_url=None)
+    app.mount("/api/v1", api)
+    async with listening(app) as where:
+        yield where + "/api/v1"
+    _apis.append(api)
 
 
 @contextlib.asynccontextmanager

@@ -3,11 +3,10 @@
 import asyncio
 import contextlib
 
-from fastapi import FastAPI
-from support.api_node import ask, eventually, listening, node
+from support.api_node import api_at, ask, eventually, node
 from support.dialling import ANN, BOB, FAULTS, FROM, TOO_MANY, dialling
 
-from telephony.api import Services, api_app
+from telephony.api import Services
 from telephony.calls.commands import CallCommands
 from telephony.calls.live import LiveCalls
 
@@ -24,11 +23,9 @@ async def office(directory, **settings):
         services = Services(
             store=world.store, commands=commands, dialler=world.dialler, rest=world.rest, data_dir=directory
         )
-        app = FastAPI(openapi_url=None)
-        app.mount("/api/v1", api_app(lambda: services))
-        async with listening(app) as url:
+        async with api_at(services) as url:
             _, token = await world.store.access.create_token("crm", ("calls:read", "calls:write"), None)
-            yield world, url + "/api/v1", token
+            yield world, url, token
 
 
 def test_a_call_is_placed_once_per_key(tmp_path):
