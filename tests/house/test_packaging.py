@@ -33,6 +33,7 @@ NOT_IMPORTED = {
     "moonshine-voice": "its weights are read from where it lies",
     "mypy": "run, not imported",
     "opentelemetry-exporter-otlp-proto-http": "shares the name that opentelemetry-sdk stands for",
+    "pytest-xdist": "runs the tests",
     "python-multipart": "Starlette reads Twilio's form posts with it",
     "ruff": "run, not imported",
 }

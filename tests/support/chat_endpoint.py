@@ -67,7 +67,7 @@ class ChatEndpoint:
     async def serve(self) -> AsyncIterator[ChatEndpoint]:
         app = FastAPI()
         app.post("/v1/chat/completions")(self._answer)
-        config = uvicorn.Config(app, ws="none", log_level="critical", lifespan="off", timeout_graceful_shutdown=1)
+        config = uvicorn.Config(app, ws="none", log_config=None, lifespan="off", timeout_graceful_shutdown=1)
         server = uvicorn.Server(config)
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self.base_url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"

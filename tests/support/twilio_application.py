@@ -69,7 +69,7 @@ class Application:
 
     async def __aenter__(self):
         app = Starlette(routes=[Route("/{path:path}", self._answer, methods=["GET", "POST"])])
-        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", lifespan="off", ws="none")
+        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="off", ws="none")
         self._server = uvicorn.Server(config)
         self._server.install_signal_handlers = lambda: None
         self._serving = asyncio.create_task(self._server._serve())

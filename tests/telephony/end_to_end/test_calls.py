@@ -10,7 +10,7 @@ from support.phone_house import NUMBER, Scenarios
 from support.phone_server import http
 
 from telephony.testing import HangUp, Pause, Press, WaitForAgent
-from telephony.testing.twilio import AnsweringMachine, Busy, Human, NoAnswer, spelt
+from telephony.testing.twilio import AnsweringMachine, Busy, HearText, Human, NoAnswer, spelt
 
 BILLING, BOSS = "+14155550111", "+14155550112"
 
@@ -92,7 +92,7 @@ async def a_cold_transfer_connects_the_caller_to_a_person(house):
 
 @scenarios.add
 async def a_caller_whom_the_boss_declines_comes_back_to_the_agent(house):
-    house.twilio.person(BOSS, Human([Pause(500), Press("2"), Pause(60_000)]), answers_after_s=0.5)
+    house.twilio.person(BOSS, Human([HearText("press 1"), Press("2"), Pause(60_000)]), answers_after_s=0.5)
     call = await house.ring(WaitForAgent(), *key("3"), Pause(3_000), WaitForAgent(), HangUp(), from_="+14155550003")
     await call.until_status("completed", timeout_s=40)
     record = await house.record_of(call.sid)
