@@ -20,6 +20,7 @@ from telephony.call_details import CallDetails
 from telephony.front_office import FrontOffice
 from telephony.metrics import metrics_route
 from telephony.opening import is_shared, open_office
+from telephony.routes import work_out_routes
 from telephony.settings import Settings, check_signing, load_settings
 from telephony.stream import AnswerCall, Clock, MediaEndpoint, StreamLimits
 from telephony.tokens import CallTokens
@@ -106,6 +107,7 @@ def create_app(
         }
         return JSONResponse(state, status_code=200 if media.has_room else 503)
 
+    work_out_routes(app)
     return app
 
 

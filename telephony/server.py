@@ -33,7 +33,7 @@ SayGoodbye: TypeAlias = Callable[[], Awaitable[None]]  # to every call that is l
 
 FIRST_REQUEST_SECONDS_MAX: Final = 10.0
 SHUTDOWN_SECONDS_MAX: Final = 5
-GOODBYE_SECONDS_MAX: Final = 20.0  # a sentence, and the way out of the phone's buffer
+GOODBYE_SECONDS_MAX: Final = 45.0  # what the steering of a call allows for it, by default
 EXPECTED_SECONDS_MAX: Final = (
     10.0  # for the media of calls whose webhook was answered; another process may have it by now
 )

@@ -19,6 +19,7 @@ from telephony.api.access import Door
 from telephony.api.body import BodyLimit
 from telephony.api.problems import MEDIA_TYPE, ProblemBody, answer_problems
 from telephony.api.services import Services
+from telephony.routes import work_out_routes
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": ProblemBody, "description": description}
@@ -64,15 +65,8 @@ def api_app(services: Callable[[], Services | None]) -> FastAPI:
         # Working it out takes a good part of a second, in which calls want to be heard.
         return JSONResponse(await asyncio.to_thread(_schema, app))
 
-    _work_out_routes(app)
+    work_out_routes(app)
     return app
-
-
-def _work_out_routes(app: FastAPI) -> None:
-    """FastAPI does this when it first looks for a route; calls are under way by then, and would stutter."""
-    nowhere = {"type": "http", "method": "GET", "path": "/", "root_path": "", "headers": []}
-    for route in app.routes:
-        route.matches(nowhere)
 
 
 def _schema(app: FastAPI) -> dict[str, Any]:
