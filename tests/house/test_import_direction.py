@@ -35,6 +35,7 @@ FLOORS = {
             "signals",
             "worker_link",
             "redaction",
+            "routes",
             "latency",
             "limits",
             "numbers",
