@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 from realtime_bridge.errors import MisuseError
 from realtime_bridge.localmodel.parts import Recognizer
@@ -31,6 +31,7 @@ from telephony.testing.twilio.voices import words_of
 from telephony.testing.twilio.webhooks import WebhookError
 
 Direction = Literal["inbound", "outbound-api", "outbound-dial"]
+Calls: TypeAlias = "dict[str, SimulatedCall]"  # by SID, in the order they came to be
 
 WAIT_S: Final = 20.0  # of the `until` methods
 UTTERANCE_PAUSE_S: Final = 0.6  # shorter pauses are within an utterance
@@ -61,6 +62,7 @@ class SimulatedCall:
     """One leg. Times are of `time.monotonic`; `created`, `started` and `ended` are the wall clock's, as REST tells them."""
 
     exchange: Exchange
+    calls: Calls  # all on this exchange; the new call enters itself
     from_: str
     to: str
     direction: Direction
@@ -99,7 +101,7 @@ class SimulatedCall:
 
     def __post_init__(self) -> None:
         self.sid = self.sid or self.exchange.new_sid("CA")
-        self.exchange.calls[self.sid] = self
+        self.calls[self.sid] = self
         if self.parent is not None:
             self.parent.children.append(self)
 

@@ -15,15 +15,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 from aiohttp import web
 
 from realtime_bridge.errors import BridgeError
 from telephony.testing.script import HangUp, Pause, WaitForAgent
-from telephony.testing.twilio.call import SimulatedCall
+from telephony.testing.twilio.call import Calls, SimulatedCall
+from telephony.testing.twilio.exchange import Exchange
 from telephony.testing.twilio.faults import RestFaultKind, WebhookFaultKind
+from telephony.testing.twilio.incoming import ring
 from telephony.testing.twilio.people import (
     STAY,
     AnsweringMachine,
@@ -40,9 +42,6 @@ from telephony.testing.twilio.people import (
     spelt,
 )
 from telephony.testing.twilio.wav import wav_of_mulaw
-
-if TYPE_CHECKING:
-    from telephony.testing.twilio.simulator import TwilioSimulator
 
 PREFIX: Final = "/simulator"
 Kind = Literal["human", "machine", "fax", "busy", "no-answer", "rejects", "out-of-service"]
@@ -125,10 +124,11 @@ def behaviour(kind: Kind, steps: Sequence[str | StepWish] | None = None, greetin
 
 
 class Control:
-    """The routes, for one simulator."""
+    """The routes, for one account."""
 
-    def __init__(self, twilio: TwilioSimulator) -> None:
-        self._twilio = twilio
+    def __init__(self, exchange: Exchange, calls: Calls) -> None:
+        self._exchange = exchange
+        self._calls_by_sid = calls
 
     def add_to(self, app: web.Application) -> None:
         app.router.add_post(PREFIX + "/ring", self._ring)
@@ -146,7 +146,7 @@ class Control:
         wish = await _read(request, RingWish)
         steps = _steps(wish.steps) if wish.steps is not None else None
         try:
-            call = await self._twilio.ring(wish.from_, wish.to, steps=steps)
+            call = await ring(self._exchange, self._calls_by_sid, wish.from_, wish.to, steps=steps)
         except BridgeError as e:
             raise _bad(str(e)) from e
         return _json(call_record(call))
@@ -157,12 +157,12 @@ class Control:
             who = behaviour(wish.behaviour, wish.steps, wish.greeting)
         except BridgeError as e:
             raise _bad(str(e)) from e
-        self._twilio.add(Person(wish.number, who, wish.answers_after_s, wish.hangs_up_after_s))
+        self._exchange.people[wish.number] = Person(wish.number, who, wish.answers_after_s, wish.hangs_up_after_s)
         return _json({"number": wish.number, "behaviour": wish.behaviour})
 
     async def _fault(self, request: web.Request) -> web.Response:
         wish = await _read(request, FaultWish)
-        faults = self._twilio.faults
+        faults = self._exchange.faults
         match wish.kind:
             case "duplicate" | "late" | "lost" | "forged" | "unsigned" if wish.on == "webhook":
                 faults.webhook(wish.kind, kind=wish.about, times=wish.times, delay_s=wish.delay_s)
@@ -184,11 +184,11 @@ class Control:
         return _json({"ok": True})
 
     async def _alerts(self, _request: web.Request) -> web.Response:
-        return _json([msgspec.to_builtins(alert) for alert in self._twilio.alerts])
+        return _json([msgspec.to_builtins(alert) for alert in self._exchange.ledger.alerts])
 
     async def _calls(self, _request: web.Request) -> web.Response:
         return _json(
-            [{"sid": c.sid, "from": c.from_, "to": c.to, "status": c.status} for c in self._twilio.calls.values()]
+            [{"sid": c.sid, "from": c.from_, "to": c.to, "status": c.status} for c in self._calls_by_sid.values()]
         )
 
     async def _call(self, request: web.Request) -> web.Response:
@@ -220,7 +220,7 @@ class Control:
         return _json(call_record(call))
 
     def _found(self, request: web.Request) -> SimulatedCall:
-        call = self._twilio.calls.get(request.match_info["sid"])
+        call = self._calls_by_sid.get(request.match_info["sid"])
         if call is None:
             raise web.HTTPNotFound(text="no such call")
         return call

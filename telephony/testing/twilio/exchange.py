@@ -1,7 +1,6 @@
 """What all calls of one simulator share: the account, its numbers, the people, the rooms, the books.
 
-The exchange knows no call's inside; `telephony.testing.twilio.call` makes calls on it, and the REST server finds them
-here.
+The exchange knows no calls; `telephony.testing.twilio.call` makes them on it.
 """
 
 from __future__ import annotations
@@ -11,19 +10,16 @@ import secrets
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from realtime_bridge.errors import MisuseError
 from telephony.testing.twilio.faults import TwilioFaults
 from telephony.testing.twilio.pacer import Pacer
 from telephony.testing.twilio.people import OutOfService, Person, lines_of
 from telephony.testing.twilio.records import Alert, Ledger
+from telephony.testing.twilio.rooms import Room, WaitingLine
 from telephony.testing.twilio.sound import Voice, murmur
 from telephony.testing.twilio.webhooks import Webhooks
-
-if TYPE_CHECKING:
-    from telephony.testing.twilio.call import SimulatedCall
-    from telephony.testing.twilio.rooms import Room, WaitingLine
 
 CLOSE_S_MAX: Final = 5.0
 
@@ -70,7 +66,6 @@ class Exchange:
     base_url: str = ""  # of the REST server
     numbers: dict[str, Number] = field(default_factory=dict)
     people: dict[str, Person] = field(default_factory=dict)
-    calls: dict[str, SimulatedCall] = field(default_factory=dict)
     rooms: dict[str, Room] = field(default_factory=dict)
     waiting_lines: dict[str, WaitingLine] = field(default_factory=dict)
     strangers: Person = field(default_factory=lambda: Person("", OutOfService()))
@@ -117,15 +112,10 @@ class Exchange:
         return at - now
 
     async def close(self) -> None:
-        """End all that is going on; calls in progress are cut off."""
-        for call in tuple(self.calls.values()):
-            call.finish("completed" if call.answered_at is not None else "canceled", callbacks=False)
+        """End all that is going on."""
         self.pacer.stop()
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=CLOSE_S_MAX)
-        for call in self.calls.values():
-            for stream in call.streams:
-                stream.abandon()

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urljoin
 
 from realtime_bridge.errors import MisuseError
+from telephony.testing.twilio.actions import action, tell_action
 from telephony.testing.twilio.call import SimulatedCall
 from telephony.testing.twilio.joining import connect, dial, enqueue
 from telephony.testing.twilio.program import HANG_UP, LEAVE, Jump, Next, Outcome, Program
@@ -74,43 +74,6 @@ class Interpreter:
         if outcome is HANG_UP:
             call.finish("completed")
 
-    async def load(self, program: Program) -> list[Verb]:
-        """The program's document. Raises WebhookError, TwimlError."""
-        if program.twiml is not None:
-            return read_twiml(program.twiml)
-        form = self.call.form(**program.form)
-        answer = await self.call.ask(program.kind, program.url, program.method, form)
-        if not answer.body.strip():
-            return []
-        if answer.content_type == "text/plain":
-            return [Verb("Say", {}, answer.body.strip())]
-        if answer.content_type not in _TWIML_TYPES:
-            raise TwimlError(12300, f"Invalid Content-Type: {answer.content_type}")
-        return read_twiml(answer.body)
-
-    async def verbs(self, verbs: list[Verb]) -> Outcome:
-        """Run them in order. NEXT after the last. Raises WebhookError, TwimlError."""
-        for verb in verbs:
-            self.call.executed.append(Executed(verb.name, verb.attributes, verb.text, time.monotonic()))
-            self.call.news()
-            if verb.name not in _NOT_ANSWERING and not (verb.name == "Dial" and verb.flag("answerOnBridge")):
-                self.call.answer()
-            outcome = await self._run(verb)
-            if outcome is not Next.NEXT:
-                return outcome
-        return Next.NEXT
-
-    def request(self, kind: str, verb: Verb, form: Mapping[str, str]) -> Jump:
-        """The jump to a verb's `action`; relative URLs count from the current document."""
-        url = urljoin(self.program.url, verb.get("action"))
-        return Jump(Program(url, verb.get("method", "POST").upper(), form=dict(form), kind=kind))
-
-    def tell_action(self, verb: Verb, form: Mapping[str, str]) -> None:
-        """Request a verb's `action` although its answer will not be run: the call is over, or goes on elsewhere."""
-        if verb.get("action"):
-            url = urljoin(self.program.url, verb.get("action"))
-            self.call.tell("action", url, verb.get("method", "POST").upper(), self.call.form(**form))
-
     async def speak(self, mulaw: bytes, text: str) -> None:
         """Say this to the person, to its end; cut off where this is cancelled."""
         line = self.call.live_line
@@ -126,9 +89,39 @@ class Interpreter:
     # ---- documents -----------------------------------------------------------------------------------------------------
 
     async def _document(self, program: Program) -> Outcome:
-        """Fetch it and run it."""
+        """Go on with this one: fetch it and run it."""
         self.program = program
-        return await self.verbs(await self.load(program))
+        return await self._aside(program)
+
+    async def _aside(self, program: Program) -> Outcome:
+        """Fetch it and run it; relative URLs still count from the document that the call is at."""
+        return await self._verbs(await self._load(program))
+
+    async def _load(self, program: Program) -> list[Verb]:
+        """The program's document. Raises WebhookError, TwimlError."""
+        if program.twiml is not None:
+            return read_twiml(program.twiml)
+        form = self.call.form(**program.form)
+        answer = await self.call.ask(program.kind, program.url, program.method, form)
+        if not answer.body.strip():
+            return []
+        if answer.content_type == "text/plain":
+            return [Verb("Say", {}, answer.body.strip())]
+        if answer.content_type not in _TWIML_TYPES:
+            raise TwimlError(12300, f"Invalid Content-Type: {answer.content_type}")
+        return read_twiml(answer.body)
+
+    async def _verbs(self, verbs: list[Verb]) -> Outcome:
+        """Run them in order. NEXT after the last. Raises WebhookError, TwimlError."""
+        for verb in verbs:
+            self.call.executed.append(Executed(verb.name, verb.attributes, verb.text, time.monotonic()))
+            self.call.news()
+            if verb.name not in _NOT_ANSWERING and not (verb.name == "Dial" and verb.flag("answerOnBridge")):
+                self.call.answer()
+            outcome = await self._run(verb)
+            if outcome is not Next.NEXT:
+                return outcome
+        return Next.NEXT
 
     def _fallback(self, first: Program, error: WebhookError | TwimlError) -> Program | None:
         if not first.fallback_url:
@@ -151,11 +144,13 @@ class Interpreter:
             case "Record":
                 return await self._record(verb)
             case "Connect":
-                return await connect(self, verb)
+                return await connect(self.call, self.program, verb)
             case "Dial":
-                return await dial(self, verb)
+                return await dial(
+                    self.call, self.program, verb, lambda leg, program: Interpreter(leg, program).whisper()
+                )
             case "Enqueue":
-                return await enqueue(self, verb)
+                return await enqueue(self.call, self.program, verb, self._aside)
             case "Redirect":
                 return self._redirect(verb)
             case "Reject":
@@ -207,11 +202,11 @@ class Interpreter:
         if not digits and not verb.flag("actionOnEmptyResult"):
             return Next.NEXT
         form = {"Digits": digits, "FinishedOnKey": finished_by, "msg": "Gather End"}
-        return self.request("action", verb, form)
+        return action(self.program, verb, form)
 
     async def _until_key(self, verb: Verb, keys: _Keys) -> None:
         """Say the prompts; the first key cuts them off."""
-        prompts = asyncio.ensure_future(self.verbs(list(verb.children)))
+        prompts = asyncio.ensure_future(self._verbs(list(verb.children)))
         key = asyncio.ensure_future(keys.any.wait())
         try:
             await asyncio.wait((prompts, key), return_when=asyncio.FIRST_COMPLETED)
@@ -251,14 +246,14 @@ class Interpreter:
         except asyncio.CancelledError:  # the person has hung up: the recording is kept, and told of
             recording = self._keep(verb, started_at, bytes(line.spoken[first:]), "hangup")
             if call.is_over:
-                self.tell_action(verb, self._recorded(recording))
+                tell_action(call, self.program, verb, self._recorded(recording))
             raise
         finally:
             line.key_listeners.remove(keys.press)
         recording = self._keep(verb, started_at, bytes(line.spoken[first:]), ended_by)
         if verb.attributes.get("action") == "":
             return Next.NEXT
-        return self.request("action", verb, self._recorded(recording))
+        return action(self.program, verb, self._recorded(recording))
 
     def _recorded(self, recording: Recording) -> dict[str, str]:
         return {

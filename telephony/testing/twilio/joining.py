@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import urljoin
 
 from realtime_bridge.errors import MisuseError, TransportError
+from telephony.testing.twilio.actions import action, tell_action
 from telephony.testing.twilio.call import Callback, SimulatedCall
 from telephony.testing.twilio.dialling import ring_person
 from telephony.testing.twilio.line import join
@@ -19,20 +20,19 @@ from telephony.testing.twilio.rooms import Room, WaitingLine
 from telephony.testing.twilio.sound import beep, hold_music, ringback, silence
 from telephony.testing.twilio.twiml import TwimlError, Verb
 
-if TYPE_CHECKING:
-    from telephony.testing.twilio.interpreter import Interpreter
-
 MUSIC_S: Final = 60.0  # rendered at a time
 BROKEN_STREAM: Final = 31921  # Stream - WebSocket - Close Error
 BAD_DIGITS: Final = 13222  # Dial->Number: Invalid sendDigits value
 
+Run: TypeAlias = Callable[[Program], Coroutine[Any, Any, Outcome]]  # a document, on the call itself
+Whisper: TypeAlias = Callable[[SimulatedCall, Program], Coroutine[Any, Any, None]]  # to somebody who has been dialled
 
-async def connect(interpreter: Interpreter, verb: Verb) -> Outcome:
+
+async def connect(call: SimulatedCall, program: Program, verb: Verb) -> Outcome:
     """`<Connect><Stream>`: until its socket closes, or the call goes on without it."""
     if len(verb.children) != 1:
         raise TwimlError(12200, "<Connect> needs one <Stream>")
     noun = verb.children[0]
-    call = interpreter.call
     stream = MediaStream(
         noun.get("url").partition("?")[0],  # Twilio drops the query string
         stream_sid=call.exchange.new_sid("MZ"),
@@ -43,7 +43,7 @@ async def connect(interpreter: Interpreter, verb: Verb) -> Outcome:
     )
     call.streams.append(stream)
     parameters = {child.get("name"): child.get("value") for child in noun.children}
-    tell = _stream_teller(interpreter, noun, stream)
+    tell = _stream_teller(call, program, noun, stream)
     try:
         await stream.open(call.exchange.webhooks.sign(stream.url), parameters)
     except TransportError as e:
@@ -53,7 +53,7 @@ async def connect(interpreter: Interpreter, verb: Verb) -> Outcome:
         tell("stream-started", "")
         await _carry(call, stream, tell)
     if verb.get("action"):
-        return interpreter.request("action", verb, {})
+        return action(program, verb, {})
     return NEXT
 
 
@@ -77,8 +77,9 @@ async def _carry(call: SimulatedCall, stream: MediaStream, tell: Callable[[str, 
         tell("stream-stopped", "")
 
 
-def _stream_teller(interpreter: Interpreter, noun: Verb, stream: MediaStream) -> Callable[[str, str], None]:
-    call = interpreter.call
+def _stream_teller(
+    call: SimulatedCall, program: Program, noun: Verb, stream: MediaStream
+) -> Callable[[str, str], None]:
     url = noun.get("statusCallback")
     method = noun.get("statusCallbackMethod", "POST").upper()
 
@@ -94,7 +95,7 @@ def _stream_teller(interpreter: Interpreter, noun: Verb, stream: MediaStream) ->
             "Timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             **({"StreamError": error} if error else {}),
         }
-        call.tell("stream-status", urljoin(interpreter.program.url, url), method, form)
+        call.tell("stream-status", urljoin(program.url, url), method, form)
 
     return tell
 
@@ -102,36 +103,35 @@ def _stream_teller(interpreter: Interpreter, noun: Verb, stream: MediaStream) ->
 # ---- Dial ---------------------------------------------------------------------------------------------------------------
 
 
-async def dial(interpreter: Interpreter, verb: Verb) -> Outcome:
+async def dial(call: SimulatedCall, program: Program, verb: Verb, whisper: Whisper) -> Outcome:
     """`<Dial>`: numbers, a conference, a queue. Others fail, as clients that are not registered do."""
     nouns = list(verb.children) or [Verb("Number", {}, verb.text)]
     result: dict[str, str] = {"DialCallStatus": "failed"}
-    before = len(interpreter.call.children)
+    before = len(call.children)
     try:
         if nouns[0].name == "Conference":
-            result = await _conference(interpreter, verb, nouns[0])
+            result = await _conference(call, program, verb, nouns[0])
         elif nouns[0].name == "Queue":
-            result = await _queue(interpreter, verb, nouns[0])
+            result = await _queue(call, verb, nouns[0])
         elif numbers := [noun for noun in nouns if noun.name == "Number"]:
-            result = await _numbers(interpreter, verb, numbers)
+            result = await _numbers(call, program, verb, numbers, whisper)
     except asyncio.CancelledError:
         # A hang-up or new TwiML ends a <Dial>: its action is requested all the same, and the answer thrown away.
-        talked = (
-            any(leg.answered_at is not None for leg in interpreter.call.children[before:]) or nouns[0].name != "Number"
-        )
-        interpreter.tell_action(verb, {"DialCallStatus": "completed" if talked else "canceled"})
+        talked = any(leg.answered_at is not None for leg in call.children[before:]) or nouns[0].name != "Number"
+        tell_action(call, program, verb, {"DialCallStatus": "completed" if talked else "canceled"})
         raise
     if verb.get("action"):
-        return interpreter.request("action", verb, result)
+        return action(program, verb, result)
     return NEXT
 
 
-async def _numbers(interpreter: Interpreter, verb: Verb, nouns: list[Verb]) -> dict[str, str]:
+async def _numbers(
+    call: SimulatedCall, program: Program, verb: Verb, nouns: list[Verb], whisper: Whisper
+) -> dict[str, str]:
     """Ring them all at once; who answers first, and stays after the whisper, is joined to the caller."""
-    call = interpreter.call
-    legs = [_leg(interpreter, verb, noun) for noun in nouns]
+    legs = [_leg(call, program, verb, noun) for noun in nouns]
     stop_ringing = _play(call, ringback) if call.line is not None else None
-    answering = {asyncio.ensure_future(_answers(interpreter, leg, noun, verb)): leg for leg, noun in legs}
+    answering = {asyncio.ensure_future(_answers(leg, program, verb, noun, whisper)): leg for leg, noun in legs}
     winner: SimulatedCall | None = None
     try:
         waiting = set(answering)
@@ -156,17 +156,17 @@ async def _numbers(interpreter: Interpreter, verb: Verb, nouns: list[Verb]) -> d
                 leg.finish("canceled" if leg.answered_at is None else "completed")
 
 
-def _leg(interpreter: Interpreter, verb: Verb, noun: Verb) -> tuple[SimulatedCall, Verb]:
-    call = interpreter.call
+def _leg(call: SimulatedCall, program: Program, verb: Verb, noun: Verb) -> tuple[SimulatedCall, Verb]:
     number = noun.text
     url = noun.get("statusCallback")
     callback = None
     if url:
         events = frozenset(noun.get("statusCallbackEvent", "completed").split())
         method = noun.get("statusCallbackMethod", "POST").upper()
-        callback = Callback(urljoin(interpreter.program.url, url), method, events)
+        callback = Callback(urljoin(program.url, url), method, events)
     leg = SimulatedCall(
         call.exchange,
+        call.calls,
         verb.get("callerId") or (call.from_ if call.direction == "inbound" else call.to),
         number,
         "outbound-dial",
@@ -178,7 +178,7 @@ def _leg(interpreter: Interpreter, verb: Verb, noun: Verb) -> tuple[SimulatedCal
     return leg, noun
 
 
-async def _answers(interpreter: Interpreter, leg: SimulatedCall, noun: Verb, verb: Verb) -> bool:
+async def _answers(leg: SimulatedCall, program: Program, verb: Verb, noun: Verb, whisper: Whisper) -> bool:
     """Ring this one; True when they have answered and the whisper has let them through."""
     leg.set_status("initiated")
     if not await ring_person(leg, verb.number("timeout", 30)):
@@ -190,15 +190,14 @@ async def _answers(interpreter: Interpreter, leg: SimulatedCall, noun: Verb, ver
         except MisuseError as e:  # a warning only: they are not sent
             leg.exchange.alert(BAD_DIGITS, str(e), leg.sid)
     if noun.get("url"):
-        url = urljoin(interpreter.program.url, noun.get("url"))
-        await _whisper(interpreter, leg, Program(url, noun.get("method", "POST").upper(), kind="whisper"))
+        url = urljoin(program.url, noun.get("url"))
+        await _whisper(leg, whisper(leg, Program(url, noun.get("method", "POST").upper(), kind="whisper")))
     return not leg.is_over and not leg.detached
 
 
-async def _whisper(interpreter: Interpreter, leg: SimulatedCall, program: Program) -> None:
+async def _whisper(leg: SimulatedCall, words: Coroutine[Any, Any, None]) -> None:
     """What is said to who answers, before they are joined; if it hangs up, they are not."""
-    runner = type(interpreter)(leg, program)
-    whispering = asyncio.ensure_future(runner.whisper())
+    whispering = asyncio.ensure_future(words)
     forget = leg.at_end(lambda: _cancel(whispering))
     leg.on_redirect = lambda: _cancel(whispering)
     try:
@@ -249,9 +248,8 @@ async def _talk(call: SimulatedCall, leg: SimulatedCall, verb: Verb) -> dict[str
 # ---- Conference, Queue, Enqueue -----------------------------------------------------------------------------------------
 
 
-async def _conference(interpreter: Interpreter, verb: Verb, noun: Verb) -> dict[str, str]:
+async def _conference(call: SimulatedCall, program: Program, verb: Verb, noun: Verb) -> dict[str, str]:
     """In a room with all who dial its name; hold music until it starts."""
-    call = interpreter.call
     rooms = call.exchange.rooms
     call.answer()
     room = rooms.get(noun.text)
@@ -259,7 +257,7 @@ async def _conference(interpreter: Interpreter, verb: Verb, noun: Verb) -> dict[
         room = rooms[noun.text] = Room(noun.text, call.exchange.new_sid("CF"))
     stop_music = _play(call, hold_music if noun.attributes.get("waitUrl") != "" else silence)
     line = call.live_line
-    tell = _conference_teller(interpreter, noun, room)
+    tell = _conference_teller(call, program, noun, room)
     began = time.monotonic()
     if noun.get("beep", "true") not in ("false", "onExit"):
         for other in room.members:
@@ -296,8 +294,7 @@ def _hang_up_on_star(verb: Verb, left: asyncio.Event) -> Callable[[str, float], 
     return press
 
 
-def _conference_teller(interpreter: Interpreter, noun: Verb, room: Room) -> Callable[[str, str], None]:
-    call = interpreter.call
+def _conference_teller(call: SimulatedCall, program: Program, noun: Verb, room: Room) -> Callable[[str, str], None]:
     url = noun.get("statusCallback")
     events = noun.get("statusCallbackEvent", "start end").split()
 
@@ -315,26 +312,25 @@ def _conference_teller(interpreter: Interpreter, noun: Verb, room: Room) -> Call
             "Timestamp": datetime.now(UTC).strftime("%a, %d %b %Y %H:%M:%S +0000"),
         }
         method = noun.get("statusCallbackMethod", "POST").upper()
-        call.tell("conference", urljoin(interpreter.program.url, url), method, form)
+        call.tell("conference", urljoin(program.url, url), method, form)
 
     return tell
 
 
-async def enqueue(interpreter: Interpreter, verb: Verb) -> Outcome:
+async def enqueue(call: SimulatedCall, program: Program, verb: Verb, run: Run) -> Outcome:
     """Wait in line, until somebody's `<Dial><Queue>` takes the call, or the waiting TwiML leaves."""
-    call = interpreter.call
     lines = call.exchange.waiting_lines
     line = lines.setdefault(verb.text, WaitingLine(verb.text, call.exchange.new_sid("QU")))
-    entry = line.join(call)
+    entry = line.join(call.sid)
     began = time.monotonic()
-    waiting = asyncio.ensure_future(_wait(interpreter, verb, line))
+    waiting = asyncio.ensure_future(_wait(call, program, verb, line, run))
     taken = asyncio.ensure_future(entry.taken.wait())
     try:
         await asyncio.wait((waiting, taken), return_when=asyncio.FIRST_COMPLETED)
         if not entry.taken.is_set():
             waiting.result()
     except asyncio.CancelledError:
-        interpreter.tell_action(verb, _left(line, began, "hangup" if call.is_over else "redirected"))
+        tell_action(call, program, verb, _left(line, began, "hangup" if call.is_over else "redirected"))
         raise
     finally:
         line.leave(entry)
@@ -348,7 +344,7 @@ async def enqueue(interpreter: Interpreter, verb: Verb) -> Outcome:
             entry.done.set()
     if verb.get("action"):
         result = "bridged" if entry.taken.is_set() else "leave"
-        return interpreter.request("action", verb, _left(line, began, result))
+        return action(program, verb, _left(line, began, result))
     return NEXT
 
 
@@ -356,9 +352,8 @@ def _left(line: WaitingLine, began: float, result: str) -> dict[str, str]:
     return {"QueueResult": result, "QueueSid": line.sid, "QueueTime": str(round(time.monotonic() - began))}
 
 
-async def _wait(interpreter: Interpreter, verb: Verb, line: WaitingLine) -> None:
+async def _wait(call: SimulatedCall, program: Program, verb: Verb, line: WaitingLine, run: Run) -> None:
     """What is heard in line: the `waitUrl`'s TwiML, over and over, until it says `<Leave>`; else music."""
-    call = interpreter.call
     if not verb.get("waitUrl"):
         stop_music = _play(call, hold_music)
         try:
@@ -366,21 +361,19 @@ async def _wait(interpreter: Interpreter, verb: Verb, line: WaitingLine) -> None
         finally:
             stop_music()
     began = time.monotonic()
-    url = urljoin(interpreter.program.url, verb.get("waitUrl"))
+    url = urljoin(program.url, verb.get("waitUrl"))
     while True:
         form = {"QueueSid": line.sid, "QueueTime": str(round(time.monotonic() - began))}
-        program = Program(url, verb.get("waitUrlMethod", "POST").upper(), form=form)
-        outcome: Outcome = Jump(program)
+        outcome: Outcome = Jump(Program(url, verb.get("waitUrlMethod", "POST").upper(), form=form))
         while isinstance(outcome, Jump):
-            outcome = await interpreter.verbs(await interpreter.load(outcome.program))
+            outcome = await run(outcome.program)
         if outcome is LEAVE:
             return
         await asyncio.sleep(0.02)  # an empty document must not spin
 
 
-async def _queue(interpreter: Interpreter, verb: Verb, noun: Verb) -> dict[str, str]:
+async def _queue(call: SimulatedCall, verb: Verb, noun: Verb) -> dict[str, str]:
     """`<Dial><Queue>`: take the first who waits, or wait for one."""
-    call = interpreter.call
     lines = call.exchange.waiting_lines
     line = lines.setdefault(noun.text, WaitingLine(noun.text, call.exchange.new_sid("QU")))
     try:
@@ -389,7 +382,7 @@ async def _queue(interpreter: Interpreter, verb: Verb, noun: Verb) -> dict[str, 
     except TimeoutError:
         return {"DialCallStatus": "no-answer"}
     try:
-        return await _talk(call, entry.call, verb)
+        return await _talk(call, call.calls[entry.call_sid], verb)
     finally:
         entry.done.set()
 

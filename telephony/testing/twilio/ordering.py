@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol, cast
 from urllib.parse import urlsplit
 
-from telephony.testing.twilio.call import TIME_LIMIT_S, Callback, RecordingWish, SimulatedCall
+from telephony.testing.twilio.call import TIME_LIMIT_S, Callback, Calls, RecordingWish, SimulatedCall
 from telephony.testing.twilio.dialling import RING_S_MAX, Detection, detect, ring_person
 from telephony.testing.twilio.exchange import Exchange
 from telephony.testing.twilio.interpreter import Interpreter
@@ -72,7 +72,7 @@ class Order:
     detection: Detection | None
 
 
-def order(exchange: Exchange, permissions: Permissions, form: Form) -> SimulatedCall:
+def order(exchange: Exchange, calls: Calls, permissions: Permissions, form: Form) -> SimulatedCall:
     """Take the order: the call is queued from now on. Raises RefusedError."""
     to, from_ = _text(form, "To").strip(), _text(form, "From").strip()
     permissions.check(to, from_, exchange.numbers)
@@ -87,6 +87,7 @@ def order(exchange: Exchange, permissions: Permissions, form: Form) -> Simulated
     number = exchange.numbers.get(from_)
     call = SimulatedCall(
         exchange,
+        calls,
         _text(form, "CallerId") or from_,
         to,
         "outbound-api",

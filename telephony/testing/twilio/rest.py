@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from telephony.testing.twilio.call import SimulatedCall
+from telephony.testing.twilio.call import Calls, SimulatedCall
 from telephony.testing.twilio.exchange import Exchange
 from telephony.testing.twilio.faults import RestFault
 from telephony.testing.twilio.interpreter import redirect
@@ -54,6 +54,7 @@ class RestApi:
     """The routes of one account. `secrets`: user name -> password (the account's SID, and API keys)."""
 
     exchange: Exchange
+    calls: Calls
     secrets: dict[str, str]
     permissions: Permissions
     requests: list[tuple[str, str, int]] = field(
@@ -153,7 +154,7 @@ class RestApi:
         )
 
     async def _create_call(self, request: web.Request) -> web.Response:
-        call = order(self.exchange, self.permissions, await request.post())
+        call = order(self.exchange, self.calls, self.permissions, await request.post())
         return web.json_response(call_json(call), status=201)
 
     async def _get_call(self, request: web.Request) -> web.Response:
@@ -181,11 +182,11 @@ class RestApi:
 
     async def _list_calls(self, request: web.Request) -> web.Response:
         query = dict(request.query)
-        calls = [call for call in reversed(tuple(self.exchange.calls.values())) if _matches(call, query)]
+        calls = [call for call in reversed(tuple(self.calls.values())) if _matches(call, query)]
         return web.json_response(page_json("calls", request.path, query, [call_json(call) for call in calls]))
 
     def _call(self, request: web.Request) -> SimulatedCall:
-        call = self.exchange.calls.get(request.match_info["sid"])
+        call = self.calls.get(request.match_info["sid"])
         if call is None:
             raise RefusedError(20404, request.path)
         return call

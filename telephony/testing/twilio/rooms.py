@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from telephony.testing.twilio.line import Line, join
-
-if TYPE_CHECKING:
-    from telephony.testing.twilio.call import SimulatedCall
 
 OnEvent: TypeAlias = Callable[[str, str], None]  # (event, call SID)
 
@@ -72,7 +69,7 @@ class Room:
 class Entry:
     """A call in a queue. `taken`: somebody talks to it; `done`: no more."""
 
-    call: SimulatedCall
+    call_sid: str
     taken: asyncio.Event = field(default_factory=asyncio.Event)
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -86,8 +83,8 @@ class WaitingLine:
     entries: list[Entry] = field(default_factory=list)
     _came: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def join(self, call: SimulatedCall) -> Entry:
-        entry = Entry(call)
+    def join(self, call_sid: str) -> Entry:
+        entry = Entry(call_sid)
         self.entries.append(entry)
         self._came.set()
         return entry

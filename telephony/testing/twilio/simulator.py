@@ -16,15 +16,13 @@ from typing import Final, Self
 
 from aiohttp import web
 
-from realtime_bridge.errors import MisuseError
-from telephony.testing.twilio.call import Callback, SimulatedCall
+from telephony.testing.twilio.call import Calls, SimulatedCall
 from telephony.testing.twilio.control import Control
 from telephony.testing.twilio.exchange import CLOSE_S_MAX, Exchange, Number, Timing
 from telephony.testing.twilio.faults import TwilioFaults
-from telephony.testing.twilio.interpreter import Interpreter
+from telephony.testing.twilio.incoming import ring
 from telephony.testing.twilio.ordering import Permissions
 from telephony.testing.twilio.people import Behaviour, Human, Person, ScriptStep
-from telephony.testing.twilio.program import Program
 from telephony.testing.twilio.records import Alert, Ledger, Webhook
 from telephony.testing.twilio.rest import RestApi
 from telephony.testing.twilio.sound import Voice
@@ -62,14 +60,17 @@ class TwilioSimulator:
             voice=speech or voice(),
             calls_per_second=calls_per_second,
         )
-        self._api = RestApi(self._exchange, {account_sid: auth_token, **(api_keys or {})}, self.permissions)
+        self._calls: Calls = {}
+        self._api = RestApi(
+            self._exchange, self._calls, {account_sid: auth_token, **(api_keys or {})}, self.permissions
+        )
         self._address = (host, port)
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
         host, port = self._address
         app = self._api.application()
-        Control(self).add_to(app)
+        Control(self._exchange, self._calls).add_to(app)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_S_MAX)
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port).start()
@@ -80,7 +81,12 @@ class TwilioSimulator:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for call in tuple(self._calls.values()):  # those in progress are cut off
+            call.finish("completed" if call.answered_at is not None else "canceled", callbacks=False)
         await self._exchange.close()
+        for call in self._calls.values():
+            for stream in call.streams:
+                stream.abandon()
         await self._exchange.webhooks.__aexit__(kind, error, trace)
         if self._runner is not None:
             await self._runner.cleanup()
@@ -150,36 +156,14 @@ class TwilioSimulator:
         says nothing. `carrier`: further fields of the webhooks, such as FromCity. Raises MisuseError for a number that
         is not the account's.
         """
-        number = self._exchange.numbers.get(to)
-        if number is None:
-            raise MisuseError(f"{to} is no number of this account; give it one: twilio.number({to!r}, voice_url=…)")
-        person = self._exchange.people.get(from_)
-        if steps is not None or person is None:
-            known = dict(person.carrier) if person is not None else {}
-            person = Person(from_, Human(tuple(steps)) if steps is not None else Human(), carrier=known)
-        if carrier:
-            person = Person(from_, person.behaviour, hangs_up_after_s=person.hangs_up_after_s, carrier=dict(carrier))
-        await self._exchange.rehearse(person)
-        callback = None
-        if number.status_callback:
-            callback = Callback(number.status_callback, number.status_callback_method)
-        call = SimulatedCall(self._exchange, from_, to, "inbound", person, callback=callback, number_sid=number.sid)
-        call.set_status("ringing")
-        program = Program(
-            number.voice_url,
-            number.voice_method,
-            fallback_url=number.voice_fallback_url,
-            fallback_method=number.voice_fallback_method,
-        )
-        call.start(Interpreter(call, program).run())
-        return call
+        return await ring(self._exchange, self._calls, from_, to, steps=steps, carrier=carrier)
 
     # ---- the books -----------------------------------------------------------------------------------------------------
 
     @property
     def calls(self) -> Mapping[str, SimulatedCall]:
         """By SID, in the order they came to be."""
-        return self._exchange.calls
+        return self._calls
 
     @property
     def alerts(self) -> list[Alert]:
@@ -196,4 +180,4 @@ class TwilioSimulator:
         return self._api.requests
 
     def calls_to(self, number: str) -> list[SimulatedCall]:
-        return [call for call in self._exchange.calls.values() if call.to == number]
+        return [call for call in self._calls.values() if call.to == number]
