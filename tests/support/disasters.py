@@ -68,11 +68,12 @@ class Callers:
 
 
 async def model_restarted(house, count, numbers):
-    """The model's process is killed while it greets everybody, and started again a second later."""
+    """The model's process is killed while it greets everybody, and started again when somebody else has rung in vain."""
     callers = await Callers.ring(house, count, numbers)
     await asyncio.sleep(1.5)
     await house.model.kill()
-    await asyncio.sleep(1)
+    newcomer = await house.ring(Pause(600_000), from_=next(numbers))
+    await newcomer.until_said("something went wrong on our side. All our lines are busy", timeout_s=10)
     await house.model.start()
     took = await callers.answered()
     await callers.say_goodbye()
