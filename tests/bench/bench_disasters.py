@@ -10,46 +10,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import itertools
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from support import disasters
-from support.phone_house import phone_house
 from support.postgres import PostgresServer
 
 
-async def night(directory, url, away, callers):
-    numbers = (f"+1415555{number:04}" for number in itertools.count(2000))
-    async with phone_house(
-        directory,
-        script=disasters.SCRIPT,
-        WORKERS="2",
-        DATABASE_URL=url,
-        DRAIN_SECONDS_MAX="120",
-        SILENCE_SECONDS="600",
-    ) as house:
-        steps = {
-            "the model restarted": lambda: disasters.model_restarted(house, callers, numbers),
-            "the database away": lambda: disasters.database_away(house, callers, numbers, away),
-            "a deploy": lambda: disasters.deployed(house, callers, numbers),
-            "a worker killed": lambda: disasters.worker_killed(house, callers, numbers),
-            "the server stopped": lambda: disasters.drained(house, callers, numbers),
-        }
-        for name, step in steps.items():
-            began = time.monotonic()
-            try:
-                facts = await step()
-            except BaseException:
-                sys.stderr.write(house.server.log[-6000:] + "\n")
-                raise
-            sys.stdout.write(f"{name:20} {time.monotonic() - began:5.1f} s  {facts}\n")
-            sys.stdout.flush()
+def tell(name, facts):
+    sys.stdout.write(f"{name:10} {facts}\n")
+    sys.stdout.flush()
 
 
 def main() -> None:
@@ -65,7 +39,7 @@ def main() -> None:
             server = PostgresServer()
             url, away = server.url(), lambda: disasters.postgres_stopped(server)
         try:
-            asyncio.run(night(directory, url, away, options.callers))
+            asyncio.run(disasters.night(directory, url, away, options.callers, tell))
         finally:
             if server is not None:
                 server.close()

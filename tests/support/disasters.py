@@ -1,10 +1,11 @@
 """What goes wrong in a phone house at night, with calls up: a model restarted, a database away, a deploy, a dead worker.
 
 Each function has `count` callers on the line while it happens, and returns what they heard and what is known of their
-calls afterwards. They are to be run in this order, in one house of two workers.
+calls afterwards. `night` runs them in order, in one house of two workers.
 """
 
 import asyncio
+import itertools
 import os
 import signal
 import sqlite3
@@ -13,7 +14,7 @@ from collections import Counter
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
-from support.phone_house import http, plain_settings
+from support.phone_house import http, phone_house, plain_settings
 
 from telephony.outbound.settlement import FINISH_AFTER, reconcile
 from telephony.testing import Pause
@@ -67,6 +68,29 @@ class Callers:
         return [await self.house.stored(call.sid, seconds=20) for call in self.calls]
 
 
+async def night(directory, url, away, callers, tell=lambda _name, _facts: None):
+    """All of it in one house; what each step found. `away`: makes the database at `url` useless while it is entered."""
+    numbers = (f"+1415555{number:04}" for number in itertools.count(2000))
+    options = {"WORKERS": "2", "DATABASE_URL": url, "DRAIN_SECONDS_MAX": "120", "SILENCE_SECONDS": "600"}
+    async with phone_house(directory, script=SCRIPT, **options) as house:
+        steps = {
+            "model": lambda: model_restarted(house, callers, numbers),
+            "database": lambda: database_away(house, callers, numbers, away),
+            "deploy": lambda: deployed(house, callers, numbers),
+            "worker": lambda: worker_killed(house, callers, numbers),
+            "stop": lambda: drained(house, callers, numbers),
+        }
+        found = {}
+        for name, step in steps.items():
+            try:
+                found[name] = await step()
+            except BaseException as e:
+                e.add_note(f"---- the server's log\n{house.server.log[-8000:]}")
+                raise
+            tell(name, found[name])
+        return found
+
+
 async def model_restarted(house, count, numbers):
     """The model's process is killed while it greets everybody, and started again when somebody else has rung in vain."""
     callers = await Callers.ring(house, count, numbers)
@@ -93,7 +117,10 @@ async def database_away(house, count, numbers, away):
         await newcomer.until_heard(0.3)
     await staying.say_goodbye()
     newcomer.hang_up()
-    return {"answered": sum(t is not None for t in took), "ends": ends(await callers.rows())}
+    # Its token can be judged only where it was issued: what a stranger brings is refused, and the caller gets the overflow.
+    newcomer_got = "the overflow" if newcomer.heard.says("something went wrong") else "the agent"
+    answered = sum(t is not None for t in took)
+    return {"answered": answered, "newcomer": newcomer_got, "ends": ends(await callers.rows())}
 
 
 async def deployed(house, count, numbers):

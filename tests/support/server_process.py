@@ -16,6 +16,11 @@ START_S_MAX = 30.0
 STOP_S_MAX = 10.0
 
 
+def environment(**settings: str) -> dict[str, str]:
+    """Of a program of ours that is to see these settings, and none of the machine's."""
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1", **settings}
+
+
 class ServeProcess:
     """A running server. `url`: where it listens; `lines`: what it has logged."""
 
@@ -23,7 +28,7 @@ class ServeProcess:
         self.process = process
         self.url = ""
         self.lines: list[str] = []
-        self._listening = asyncio.Event()
+        self._more = asyncio.Event()
         self._reading = asyncio.create_task(self._read())
 
     @property
@@ -32,32 +37,42 @@ class ServeProcess:
 
     async def _read(self) -> None:
         async for raw in self.process.stderr:
-            line = raw.decode(errors="replace").rstrip()
-            self.lines.append(line)
-            if not self.url and (found := re.search(r"Listening on (\S+)", line)):
-                self.url = found[1]
-                self._listening.set()
-        self._listening.set()
+            self.lines.append(raw.decode(errors="replace").rstrip())
+            self._more.set()
+        self._more.set()
 
-    async def until_listening(self) -> None:
-        async with asyncio.timeout(START_S_MAX):
-            await self._listening.wait()
-        assert self.url, f"the server did not start:\n{self.log}"
+    async def wait_for(self, pattern: str, *, seconds: float = 20.0) -> re.Match[str]:
+        """The first line, already there or still to come, that matches."""
+        async with asyncio.timeout(seconds):
+            seen = 0
+            while True:
+                for line in self.lines[seen:]:
+                    if found := re.search(pattern, line):
+                        return found
+                seen = len(self.lines)
+                assert not self._reading.done(), f"it ended without a line like {pattern!r}:\n{self.log}"
+                self._more.clear()
+                await self._more.wait()
+
+    async def ended(self, *, seconds: float = 20.0) -> int:
+        """Its exit status."""
+        status = await asyncio.wait_for(self.process.wait(), seconds)
+        await self._reading
+        return status
 
     def signal(self, number: int) -> None:
         if self.process.returncode is None:
             self.process.send_signal(number)
 
     async def stop(self) -> int:
-        """SIGTERM; killed when that takes too long. Returns the exit status."""
+        """SIGTERM, twice, since nobody is to wait for calls; killed when that takes too long. Returns the exit status."""
+        self.signal(signal.SIGTERM)
         self.signal(signal.SIGTERM)
         try:
-            async with asyncio.timeout(STOP_S_MAX):
-                await self.process.wait()
+            return await self.ended(seconds=STOP_S_MAX)
         except TimeoutError:
             self.signal(signal.SIGKILL)
-        await self._reading
-        return await self.process.wait()
+            return await self.ended()
 
 
 @contextlib.asynccontextmanager
@@ -73,14 +88,14 @@ async def serve(directory: Path, *arguments: str, port: int = 0, **settings: str
         str(port),
         *arguments,
         cwd=directory,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1", **settings},
+        env=environment(**settings),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
     server = ServeProcess(process)
     try:
-        await server.until_listening()
+        server.url = (await server.wait_for(r"Listening on (\S+)", seconds=START_S_MAX))[1]
         yield server
     finally:
         await server.stop()

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from support.serve_process import PROGRAM, environment
+from support.server_process import PROGRAM, environment
 
 from telephony.cli import main
 from telephony.settings import Settings

@@ -4,13 +4,11 @@
 """
 
 import asyncio
-import itertools
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from support import disasters
-from support.phone_house import phone_house
 
 CALLERS = 4
 
@@ -19,30 +17,12 @@ CALLERS = 4
 def nights(tmp_path_factory, postgres):
     """What happened in a house on SQLite and in one on PostgreSQL, in the same night."""
 
-    async def night(directory, url, away):
-        numbers = (f"+1415555{number:04}" for number in itertools.count(2000))
-        async with phone_house(
-            directory,
-            script=disasters.SCRIPT,
-            WORKERS="2",
-            DATABASE_URL=url,
-            DRAIN_SECONDS_MAX="120",
-            SILENCE_SECONDS="600",
-        ) as house:
-            return {
-                "model": await disasters.model_restarted(house, CALLERS, numbers),
-                "database": await disasters.database_away(house, CALLERS, numbers, away),
-                "deploy": await disasters.deployed(house, CALLERS, numbers),
-                "worker": await disasters.worker_killed(house, CALLERS, numbers),
-                "drain": await disasters.drained(house, CALLERS, numbers),
-            }
-
     async def both(url):
         lite = tmp_path_factory.mktemp("lite")
         path = Path(lite) / "calls.db"
         return await asyncio.gather(
-            night(lite, f"sqlite:///{path}", lambda: disasters.sqlite_locked(path)),
-            night(tmp_path_factory.mktemp("pg"), url, lambda: disasters.postgres_stopped(postgres)),
+            disasters.night(lite, f"sqlite:///{path}", lambda: disasters.sqlite_locked(path), CALLERS),
+            disasters.night(tmp_path_factory.mktemp("pg"), url, lambda: disasters.postgres_stopped(postgres), CALLERS),
         )
 
     with postgres.database() as url:
@@ -61,7 +41,8 @@ def test_a_model_that_is_restarted_answers_every_caller_and_greets_nobody_twice(
 
 
 def test_calls_go_on_without_a_database_and_their_records_are_stored_later(night):
-    assert night["database"] == {"answered": CALLERS, "ends": Counter({"done": CALLERS})}
+    database = night["database"]
+    assert (database["answered"], database["ends"]) == (CALLERS, Counter({"done": CALLERS}))
 
 
 def test_a_deploy_loses_no_call(night):
@@ -78,6 +59,6 @@ def test_callers_of_a_worker_that_dies_get_an_apology_and_others_notice_nothing(
 
 
 def test_a_server_that_stops_says_goodbye_and_leaves_no_call_without_its_end(night):
-    assert (night["drain"]["exit"], night["drain"]["answered"]) == (0, CALLERS)
-    assert night["drain"]["goodbyes"] == CALLERS
-    assert night["drain"]["ends"].total() == CALLERS
+    assert (night["stop"]["exit"], night["stop"]["answered"]) == (0, CALLERS)
+    assert night["stop"]["goodbyes"] == CALLERS
+    assert night["stop"]["ends"].total() == CALLERS
