@@ -77,7 +77,7 @@ class FrontOffice:
     async def aftermath(self, call_sid: str) -> bool | None:
         """How the call's stream ended, by what this process knows, or else by what is stored."""
         office = self.office
-        in_order = await office.switchboard.live.ending(call_sid)
+        in_order = await office.switchboard.live.ended_in_order(call_sid)
         if in_order is not None:
             return in_order
         try:

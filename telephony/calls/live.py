@@ -111,7 +111,7 @@ class LiveCalls:
             except Exception:
                 log.exception("call %s: a listener failed at the end", details.call_sid)
 
-    async def ending(self, call_sid: str) -> bool | None:
+    async def ended_in_order(self, call_sid: str) -> bool | None:
         """Whether the call's last stream ended in order; None when this process knows of none that ended a moment ago.
 
         Waits a little for a call that is about to end: Twilio asks what follows as soon as the socket has closed.
