@@ -15,8 +15,8 @@ from telephony.calls.commands import (
     TransferAsked,
     TransferTold,
 )
-from telephony.calls.transfers import call_of
 from telephony.opening import Office
+from telephony.steering.transfers import call_of
 from telephony.store import StoreError
 from telephony.stream import PhoneCall, PhoneLine
 from telephony.tokens import TokenVerdict

@@ -29,23 +29,23 @@ from telephony.calls.answering import Switchboard
 from telephony.calls.approvals import ApprovalDesk
 from telephony.calls.book import CallBook
 from telephony.calls.commands import CallCommands
-from telephony.calls.control import CallControl
-from telephony.calls.control_settings import (
-    ControlSettings,
-    LengthSettings,
-    MachineSettings,
-    SilenceSettings,
-    TransferSettings,
-)
 from telephony.calls.live import CallListener
 from telephony.calls.measures import CallMeasures
-from telephony.calls.transfers import Transfers
 from telephony.demo.agent import SCRIPT, front_desk
 from telephony.housekeeping import housekeeping
 from telephony.offline import OFFLINE_KEY, offline_model
 from telephony.outbound.dialler import Dialler
 from telephony.settings import Settings, database_url
 from telephony.shared_tokens import SharedTokens
+from telephony.steering.control import CallControl
+from telephony.steering.control_settings import (
+    ControlSettings,
+    LengthSettings,
+    MachineSettings,
+    SilenceSettings,
+    TransferSettings,
+)
+from telephony.steering.transfers import Transfers
 from telephony.store import RecordKeeper, Store
 from telephony.transport import TwilioTransport
 from telephony.twilio.rest import TwilioRest

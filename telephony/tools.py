@@ -17,8 +17,8 @@ from realtime_bridge.context import ToolContext
 from realtime_bridge.errors import MisuseError
 from realtime_bridge.tools import NeedsApproval, SilentResult, Tool, ToolError, tool
 from telephony.calls.context import PhoneContext
-from telephony.calls.control import CallControl
-from telephony.calls.ending import HangUp
+from telephony.steering.control import CallControl
+from telephony.steering.ending import HangUp
 
 __all__ = ["collect_digits", "hang_up", "hold_caller", "press_keys", "resume_caller", "transfer_call"]
 

@@ -17,7 +17,7 @@ from realtime_bridge.errors import ProtocolError
 from telephony.api.access import RecordingsRead, Visit
 from telephony.api.calls import CallSid, known_call
 from telephony.api.problems import Problem
-from telephony.calls.folder import CallFolder
+from telephony.records.folder import CallFolder
 from telephony.store.states import is_final
 
 router = APIRouter(prefix="/calls", tags=["recordings"])

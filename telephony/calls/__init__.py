@@ -1,1 +1,1 @@
-"""One live call, and what is kept of it."""
+"""Live calls: who answers, which there are, who decides their approvals, and what others are told of them."""

@@ -28,12 +28,12 @@ from realtime_bridge.transport.waiting import WaitingModels
 from telephony.agents import AgentDirectory
 from telephony.call_details import CallDetails
 from telephony.calls.context import PastCalls, PhoneContext
-from telephony.calls.control import CallControl
 from telephony.calls.expected import ExpectedCall, ExpectedCalls
-from telephony.calls.folder import CallFolder
 from telephony.calls.live import CallEnding, LiveCall, LiveCalls
-from telephony.calls.record import CallRecord
-from telephony.calls.recorder import CallHead, CallRecorder
+from telephony.records.folder import CallFolder
+from telephony.records.record import CallRecord
+from telephony.records.recorder import CallHead, CallRecorder
+from telephony.steering.control import CallControl
 from telephony.stream import PhoneLine
 from telephony.transport import TwilioTransport
 from telephony.twilio.messages import Start

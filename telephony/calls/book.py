@@ -13,7 +13,7 @@ from realtime_bridge.session.events import SessionEvent
 from telephony.call_details import CallDetails
 from telephony.calls.context import PastCall
 from telephony.calls.live import CallEnding, LiveCall
-from telephony.calls.record import CallRecord
+from telephony.records.record import CallRecord
 from telephony.store import RecordKeeper, Store
 from telephony.store.rows import CallEnd, CallRow, ToolRow, TurnRow
 from telephony.twilio.voice_request import VoiceRequest

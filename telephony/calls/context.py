@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias
 
 from realtime_bridge.context import RunContext, ToolContext
 from telephony.call_details import CallDetails
-from telephony.calls.control import CallControl
+from telephony.steering.control import CallControl
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from typing import Final, Protocol
 from realtime_bridge.realtime import RealtimeSession
 from telephony.call_details import CallDetails
 from telephony.calls.context import PhoneContext
-from telephony.calls.control import CallControl
-from telephony.calls.record import CallRecord
+from telephony.records.record import CallRecord
+from telephony.steering.control import CallControl
 from telephony.transport import TwilioTransport
 
 log = logging.getLogger(__name__)

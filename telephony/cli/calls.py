@@ -153,7 +153,7 @@ def _whole(call_sid: str) -> Whole:
 
 
 def _files(data_dir: Path, call_sid: str) -> dict[str, str]:
-    from telephony.calls.folder import CallFolder  # noqa: PLC0415 - slow to import, and `--help` has no need of it
+    from telephony.records.folder import CallFolder  # noqa: PLC0415 - slow to import, and `--help` has no need of it
 
     try:
         folder = CallFolder(data_dir, call_sid).path.resolve()

@@ -10,12 +10,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from telephony.calls.record import CallRecord
 from telephony.demo.agent import SCRIPT
 from telephony.demo.ring import ring, ring_fast
 from telephony.demo.view import LiveTranscript, print_summary
 from telephony.logs import configure_logging
 from telephony.offline import offline_model, require_offline_parts
+from telephony.records.record import CallRecord
 from telephony.settings import Settings, load_settings
 
 

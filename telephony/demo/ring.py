@@ -30,12 +30,12 @@ from realtime_bridge.transport.model_socket import OpenModel
 from telephony.app import create_app
 from telephony.call_details import CallDetails
 from telephony.calls.answering import Switchboard
-from telephony.calls.folder import CallFolder
 from telephony.calls.live import CallEnding, LiveCall
-from telephony.calls.record import BargeIn, CallRecord
 from telephony.demo.agent import SCRIPT, front_desk
 from telephony.latency import Latencies
 from telephony.offline import OFFLINE_KEY
+from telephony.records.folder import CallFolder
+from telephony.records.record import BargeIn, CallRecord
 from telephony.server import PhoneServer
 from telephony.settings import Settings
 from telephony.testing.caller import fetch_stream, place_call

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from realtime_bridge.session import events
 from realtime_bridge.session.items import HistoryItem
-from telephony.calls.record import CallRecord
+from telephony.records.record import CallRecord
 
 _WIDTH_OF_NAMES = 14
 

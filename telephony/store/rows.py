@@ -73,7 +73,7 @@ class CallRow(_Discreet, frozen=True, kw_only=True):
 
 
 class TurnRow(_Discreet, frozen=True, kw_only=True):
-    """Something that was said: as in call.json, see `telephony.calls.record.Line`."""
+    """Something that was said: as in call.json, see `telephony.records.record.Line`."""
 
     role: Literal["user", "assistant"]
     text: str
@@ -85,7 +85,7 @@ class TurnRow(_Discreet, frozen=True, kw_only=True):
 
 
 class ToolRow(_Discreet, frozen=True, kw_only=True):
-    """A tool that the model called: as in call.json, see `telephony.calls.record.ToolUse`."""
+    """A tool that the model called: as in call.json, see `telephony.records.record.ToolUse`."""
 
     call_id: str  # the model's
     name: str

@@ -8,8 +8,8 @@ from typing import Final, TypeAlias
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from telephony.calls.transfer_twiml import dial_end
-from telephony.calls.transfers import TRANSFER_PATH, too_late
+from telephony.steering.transfer_twiml import dial_end
+from telephony.steering.transfers import TRANSFER_PATH, too_late
 from telephony.twilio.twiml import goodbye
 from telephony.webhooks.requests import twiml
 from telephony.webhooks.voice import Door, Ringing

@@ -13,8 +13,8 @@ from realtime_bridge.localmodel.parts import Say as SayThis
 from realtime_bridge.tape import InlineDisk
 from realtime_bridge.transport.inline_socket import InlineModels
 from telephony.calls.answering import Switchboard
-from telephony.calls.folder import CallFolder
-from telephony.calls.record import CallRecord
+from telephony.records.folder import CallFolder
+from telephony.records.record import CallRecord
 from telephony.testing import (
     CallResult,
     HangUp,

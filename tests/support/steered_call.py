@@ -20,9 +20,9 @@ from realtime_bridge.tape import InlineDisk
 from realtime_bridge.transport.inline_socket import InlineModels
 from telephony.call_details import CallDetails
 from telephony.calls.answering import Switchboard
-from telephony.calls.control import CallControl
-from telephony.calls.control_settings import ControlSettings, SilenceSettings
-from telephony.calls.transfers import Transfers
+from telephony.steering.control import CallControl
+from telephony.steering.control_settings import ControlSettings, SilenceSettings
+from telephony.steering.transfers import Transfers
 from telephony.testing import CallResult, SimulatedPhone, place_virtual_call, run_virtual
 from telephony.twilio.rest_errors import TwilioRestError
 

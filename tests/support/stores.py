@@ -1,6 +1,8 @@
 """Stores for tests, and rows to put into them."""
 
+import asyncio
 import contextlib
+import sqlite3
 from datetime import UTC, datetime, timedelta
 
 from telephony.store import Store
@@ -38,6 +40,15 @@ async def stores(url, count, clock=None):
 async def opened(url, clock=None):
     async with stores(url, 1, clock) as (store,):
         yield store
+
+
+@contextlib.asynccontextmanager
+async def locked(sqlite_url):
+    """Somebody else's write transaction. Awaits its turn in a thread: a store of this very loop may be writing."""
+    path = sqlite_url.removeprefix("sqlite:///")
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        await asyncio.to_thread(other.execute, "BEGIN IMMEDIATE")
+        yield other
 
 
 def call(call_sid="CA1", **fields):

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.api_node import SID, ask, node
 
-from telephony.calls.folder import CallFolder
-from telephony.calls.record import CallRecord
+from telephony.records.folder import CallFolder
+from telephony.records.record import CallRecord
 from telephony.store import StoreError
 from telephony.store.rows import CallEnd, CallRow
 

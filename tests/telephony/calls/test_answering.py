@@ -9,7 +9,7 @@ from realtime_bridge import Agent
 from realtime_bridge.errors import MisuseError, TransportError
 from realtime_bridge.tape import InlineDisk
 from telephony.calls.answering import Switchboard
-from telephony.calls.folder import CallFolder
+from telephony.records.folder import CallFolder
 from telephony.testing import HangUp, Pause, place_virtual_call, run_virtual
 from telephony.transport import TwilioTransport
 

@@ -14,7 +14,7 @@ from support.quiet import quietly, until
 from realtime_bridge import Agent, RealtimeSession, tool
 from realtime_bridge.transport.model_socket import ModelSocket
 from telephony.calls.answering import Switchboard
-from telephony.calls.folder import CallFolder
+from telephony.records.folder import CallFolder
 from telephony.testing.caller import fetch_stream, place_call
 from telephony.testing.script import HangUp, InterruptAfter, Pause, Say, WaitForAgent
 from telephony.transport import TwilioTransport

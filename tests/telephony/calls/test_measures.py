@@ -11,7 +11,7 @@ from telephony import metrics
 from telephony.call_details import CallDetails
 from telephony.calls.live import CallEnding, LiveCall
 from telephony.calls.measures import CallMeasures
-from telephony.calls.record import CallRecord
+from telephony.records.record import CallRecord
 
 DETAILS = CallDetails(call_sid="CA1", direction="inbound", caller="+14155552671")
 

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from realtime_bridge.tape import read_tape
-from telephony.calls.folder import CallFolder
-from telephony.calls.record import CallRecord
-from telephony.calls.verify import verify_tape
 from telephony.demo.ring import ring_fast
+from telephony.records.folder import CallFolder
+from telephony.records.record import CallRecord
+from telephony.replay.verify import verify_tape
 from telephony.settings import Settings
 from telephony.testing.speech import LINES
 

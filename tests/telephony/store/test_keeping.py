@@ -3,13 +3,12 @@
 import asyncio
 import contextlib
 import logging
-import sqlite3
 import time
 from datetime import timedelta
 
 import pytest
 from support.quiet import quietly, until
-from support.stores import CALLER, NOON, call, call_end, opened, stores
+from support.stores import CALLER, NOON, call, call_end, locked, opened, stores
 
 from telephony.store import RecordKeeper, StoreError, database, keeping
 from telephony.store.rows import TurnRow
@@ -27,13 +26,6 @@ def impatient(monkeypatch):
 async def kept(url, directory, **options):
     async with opened(url) as store, RecordKeeper.open(store, directory / "spool", **options) as keeper:
         yield store, keeper
-
-
-def locked(sqlite_url):
-    """Somebody else's write transaction."""
-    other = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    return contextlib.closing(other)
 
 
 def spooled(tmp_path):
@@ -91,7 +83,7 @@ async def test_who_stops_waiting_does_not_stop_the_record(sqlite_url, tmp_path):
 async def test_while_the_file_is_locked_records_go_to_the_spool_and_are_stored_afterwards(sqlite_url, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     async with kept(sqlite_url, tmp_path) as (store, keeper):
-        with locked(sqlite_url):
+        async with locked(sqlite_url):
             began = time.monotonic()
             assert await asyncio.gather(*tell(keeper)) == [False] * 7
             assert time.monotonic() - began < 2  # one wait for all of them
@@ -129,7 +121,7 @@ async def test_a_server_that_dies_in_the_middle_of_calls_loses_no_record(postgre
 async def test_a_slow_database_does_not_hold_up_a_call(sqlite_url, tmp_path, monkeypatch):
     monkeypatch.setattr(database, "STATEMENT_S_MAX", 1.0)
     async with kept(sqlite_url, tmp_path, patience_s=0.1) as (store, keeper):
-        with locked(sqlite_url):
+        async with locked(sqlite_url):
             began = time.monotonic()
             assert not await keeper.begin(call())
             assert time.monotonic() - began < 0.5
@@ -139,7 +131,7 @@ async def test_a_slow_database_does_not_hold_up_a_call(sqlite_url, tmp_path, mon
 
 @quietly()
 async def test_what_a_process_left_behind_is_stored_by_the_next_before_anything_new(sqlite_url, tmp_path):
-    with locked(sqlite_url) as other:
+    async with locked(sqlite_url) as other:
         async with kept(sqlite_url, tmp_path) as (_, keeper):
             await asyncio.gather(*tell(keeper))
         assert len(spooled(tmp_path)) == 7
@@ -152,9 +144,8 @@ async def test_what_a_process_left_behind_is_stored_by_the_next_before_anything_
 
 @quietly()
 async def test_records_that_were_stored_before_a_crash_could_remove_them_are_not_stored_twice(sqlite_url, tmp_path):
-    with locked(sqlite_url):
-        async with kept(sqlite_url, tmp_path) as (_, keeper):
-            await asyncio.gather(*tell(keeper))
+    async with locked(sqlite_url), kept(sqlite_url, tmp_path) as (_, keeper):
+        await asyncio.gather(*tell(keeper))
     files = {path: path.read_bytes() for path in (tmp_path / "spool").glob("*.json")}
     for _ in range(2):
         async with kept(sqlite_url, tmp_path) as (store, keeper):
@@ -171,7 +162,7 @@ async def test_processes_that_share_a_spool_empty_it_together(sqlite_url, tmp_pa
         RecordKeeper.open(here, tmp_path / "spool") as first,
         RecordKeeper.open(there, tmp_path / "spool") as second,
     ):
-        with locked(sqlite_url):
+        async with locked(sqlite_url):
             told = [record for n in range(6) for record in tell((first, second)[n % 2], f"CA{n}")]
             assert not any(await asyncio.gather(*told))
         await until(lambda: not first.is_behind and not second.is_behind)
@@ -183,9 +174,8 @@ async def test_processes_that_share_a_spool_empty_it_together(sqlite_url, tmp_pa
 
 @quietly()
 async def test_damaged_records_are_set_aside_and_stop_nobody(sqlite_url, tmp_path, caplog):
-    with locked(sqlite_url):
-        async with kept(sqlite_url, tmp_path) as (_, keeper):
-            await asyncio.gather(*tell(keeper))
+    async with locked(sqlite_url), kept(sqlite_url, tmp_path) as (_, keeper):
+        await asyncio.gather(*tell(keeper))
     names = spooled(tmp_path)
     (tmp_path / "spool" / "00000000000000000001-1-0.json").write_bytes(b'{"type": "finish", "call_')
     (tmp_path / "spool" / "00000000000000000002-1-0.json").write_bytes(b'{"type": "begin", "call": {"call_sid": 5}}')
@@ -212,7 +202,7 @@ async def test_what_the_database_refuses_for_good_is_set_aside_and_told(sqlite_u
 @quietly()
 async def test_a_full_spool_is_told_once_and_the_keeper_goes_on(sqlite_url, tmp_path, caplog):
     async with kept(sqlite_url, tmp_path, files_max=2) as (store, keeper):
-        with locked(sqlite_url):
+        async with locked(sqlite_url):
             assert await asyncio.gather(*(keeper.begin(call(f"CA{n}")) for n in range(5))) == [False] * 5
             assert (keeper.counts.spooled, keeper.counts.lost) == (2, 3)
         await until(lambda: not keeper.is_behind)
@@ -228,7 +218,7 @@ async def test_a_disk_that_fails_too_loses_the_record_and_says_so(sqlite_url, tm
         raise OSError(28, "No space left on device")
 
     async with kept(sqlite_url, tmp_path) as (_, keeper):
-        with locked(sqlite_url):
+        async with locked(sqlite_url):
             monkeypatch.setattr("telephony.store.spool.os.fsync", fail)
             assert not await keeper.begin(call())
         assert keeper.counts.lost == 1

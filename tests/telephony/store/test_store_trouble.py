@@ -1,14 +1,12 @@
 """A database that is locked, full, slow or gone: errors come in time and say what to do; afterwards all is well again."""
 
 import asyncio
-import sqlite3
 import time
-from contextlib import closing
 
 import pytest
 from sqlalchemy import text
 from support.quiet import quietly
-from support.stores import CALLER, NOON, attempt, call, opened, stores
+from support.stores import CALLER, NOON, attempt, call, locked, opened, stores
 
 from realtime_bridge.errors import MisuseError
 from telephony.store import StoreError, database
@@ -19,8 +17,7 @@ async def test_while_another_program_holds_the_file_reading_works_and_writing_is
     monkeypatch.setattr(database, "STATEMENT_S_MAX", 0.2)
     async with opened(sqlite_url) as store:
         await store.calls.begin(call())
-        with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)) as other:
-            other.execute("BEGIN IMMEDIATE")
+        async with locked(sqlite_url):
             assert await store.calls.get("CA1") == call()
             with pytest.raises(StoreError, match="SQLITE_BUSY; another program holds it") as refused:
                 await store.calls.begin(call("CA2"))

@@ -1,0 +1,103 @@
+"""Where a call's records lie: `DATA_DIR/calls/<callSid>/`, for the eyes of this program's user only.
+
+The functions touch the disk and may block: run them in a thread where a call is being served.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from realtime_bridge.errors import ProtocolError
+from telephony.records.record import CallRecord, decode_record, encode_record
+from telephony.records.recording_file import read_envelopes
+from telephony.records.timeline import BAR_MS, CallTimeline, draw_timeline
+
+CALL_SID = re.compile(r"CA[0-9a-fA-F]{32}")  # Twilio, "Call resource", Sid
+
+
+class CallFolder:
+    """One call's directory. Making one of these makes no directory: `create` does."""
+
+    def __init__(self, data_dir: Path, call_sid: str) -> None:
+        """Raises ProtocolError for what is no call SID: whatever a request names, its path stays inside `data_dir`."""
+        if not CALL_SID.fullmatch(call_sid):
+            raise ProtocolError(f"{call_sid[:40]!r} is no call SID", where="call_sid")
+        self._data_dir = data_dir
+        self._own = self.path = data_dir / "calls" / call_sid
+
+    @classmethod
+    def of_next_stream(cls, data_dir: Path, call_sid: str) -> CallFolder:
+        """Of a call that may have had streams before, as one that comes back from a transfer: the first stream's is the
+        call's own directory, later ones lie in it, numbered from 2. Raises ProtocolError, as above."""
+        folder = cls(data_dir, call_sid)
+        number = 1
+        while folder.tape.exists():
+            number += 1
+            folder.path = folder._own / str(number)
+        return folder
+
+    @property
+    def tape(self) -> Path:
+        return self.path / "call.tape"
+
+    @property
+    def recording(self) -> Path:
+        return self.path / "call.wav"
+
+    @property
+    def timeline(self) -> Path:
+        return self.path / "timeline.svg"
+
+    @property
+    def record(self) -> Path:
+        return self.path / "call.json"
+
+    def create(self) -> None:
+        """Make the directory, and those above it that are missing, with mode 0700. Raises OSError."""
+        self._data_dir.parent.mkdir(parents=True, exist_ok=True)
+        for directory in (self._data_dir, self._own.parent, self._own, self.path):
+            directory.mkdir(mode=0o700, exist_ok=True)
+
+    def write_record(self, record: CallRecord) -> None:
+        """Write call.json, or replace it: a reader finds the old one or the new one, whole. Raises OSError, MisuseError."""
+        replace_file(self.record, encode_record(record))
+
+    def read_record(self) -> CallRecord:
+        """Raises OSError, and ProtocolError for a file that is no record."""
+        return decode_record(self.record.read_bytes())
+
+    def write_timeline(self, record: CallRecord) -> None:
+        """Draw timeline.svg from the record and, if there is one, the recording; written as `write_record` does.
+
+        Raises OSError, and wave.Error for a call.wav that is no recording.
+        """
+        try:
+            caller, agent = read_envelopes(self.recording, BAR_MS)
+        except FileNotFoundError:
+            caller = agent = np.zeros(0)
+        svg = draw_timeline(CallTimeline(record=record, caller=caller, agent=agent))
+        replace_file(self.timeline, svg.encode())
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put `content` in `path`'s place at once, with mode 0600, safe against a crash at any moment. Raises OSError."""
+    number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(number, "wb") as f:
+            f.write(content)
+            f.flush()
+            os.fsync(f.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY)  # the new name is on disk only when its directory is
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
