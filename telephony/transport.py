@@ -282,8 +282,10 @@ class TwilioTransport:
 
     # ---- the bridge --------------------------------------------------------------------------------------------------
 
-    def _program(self, event: ProgramInput | Tick) -> None:
-        now = self._loop.time()
+    def _program(self, event: ProgramInput) -> None:
+        self._input(event, self._loop.time())
+
+    def _input(self, event: ProgramInput | Tick, now: float) -> None:
         if self._tap is not None:
             self._tap.program_input(event, now)
         self._handle(event, now)
@@ -335,9 +337,10 @@ class TwilioTransport:
             over.set_result(heard)
 
     def _on_time(self) -> None:
-        self._program(Tick())
-        if self._tap is not None:
-            self._tap.played(self._bridge.take_played(self._loop.time()), self._bridge.round_trip_ms)
+        now = self._loop.time()
+        self._input(Tick(), now)
+        if self._tap is not None:  # at the tick's own time, which is the one that a replay knows
+            self._tap.played(self._bridge.take_played(now), self._bridge.round_trip_ms)
 
     # ---- reports and the end -------------------------------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ from telephony.calls.expected import ExpectedCall, ExpectedCalls
 from telephony.calls.live import CallEnding, LiveCall, LiveCalls
 from telephony.records.folder import CallFolder
 from telephony.records.record import CallRecord
-from telephony.records.recorder import CallHead, CallRecorder
+from telephony.records.recorder import CallHead, CallRecorder, tape_zero
 from telephony.steering.control import CallControl
 from telephony.stream import PhoneLine
 from telephony.transport import TwilioTransport
@@ -213,7 +213,7 @@ class Switchboard:
             agent=agent.name,
             model=self._model,
             audio=self._audio,
-            clock_s=clock(),
+            clock_s=tape_zero(clock()),
         )
         try:
             folder = CallFolder.of_next_stream(self._data_dir, start.call_sid)

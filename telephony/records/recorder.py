@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from math import floor
 from typing import Literal
 
 import msgspec
@@ -300,6 +301,12 @@ class CallRecorder:
     def _problem(self, message: str) -> None:
         if len(self._problems) < PROBLEMS_MAX:
             self._problems.append(message)
+
+
+def tape_zero(clock_s: float) -> float:
+    """The tape's time 0, less than a microsecond before this: so round a number that every later time, less it and plus
+    it again, is the same float as before. (Both are multiples of the later time's last bit, and so is what lies between.)"""
+    return floor(clock_s * 2**20) / 2**20
 
 
 def on_tape(frame: bytes) -> bytes:
