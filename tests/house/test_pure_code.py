@@ -78,6 +78,7 @@ PURE = {
         "redaction",
         "testing.ear",
         "testing.far_end",
+        "testing.hum",
         "testing.network",
         "testing.phone",
         "testing.playback",
@@ -91,6 +92,7 @@ PURE = {
         "twilio.signature",
         "twilio.twiml",
         "twilio.voice_request",
+        "word_redaction",
     ],
 }
 
