@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 
 from realtime_bridge.agent import Agent
+from telephony.agents import PhoneAgent
 from telephony.api import api_app
 from telephony.call_details import CallDetails
 from telephony.front_office import FrontOffice
@@ -38,7 +39,7 @@ LAST_WORDS_S: Final = 60  # past CALL_SECONDS_MAX, when a call that was told goo
 
 def create_app(
     *,
-    agent: Agent | None = None,
+    agent: Agent | PhoneAgent | None = None,
     answer: AnswerCall | None = None,
     settings: Settings | None = None,
     limits: StreamLimits | None = None,
@@ -112,7 +113,7 @@ def create_app(
 
 
 def _staffed(
-    front: FrontOffice, agent: Agent | None, settings: Settings
+    front: FrontOffice, agent: Agent | PhoneAgent | None, settings: Settings
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     """The application's life: the office is open from its start to its end."""
 

@@ -21,7 +21,7 @@ from openai import AsyncOpenAI
 
 from realtime_bridge.agent import Agent
 from realtime_bridge.approvals import ApprovalSettings
-from telephony.agents import load_directory
+from telephony.agents import PhoneAgent, load_directory
 from telephony.announce import Announcer
 from telephony.api import Services
 from telephony.call_details import CallDetails
@@ -72,7 +72,7 @@ class Office:
 
 
 @asynccontextmanager
-async def open_office(agent: Agent | None, settings: Settings) -> AsyncIterator[Office]:
+async def open_office(agent: Agent | PhoneAgent | None, settings: Settings) -> AsyncIterator[Office]:
     """`agent` None: the one that the settings name, or the demo's. Leaving waits until every call's records are written.
 
     Raises SettingsError for an agent that cannot be had, StoreError for a database, and MisuseError or TransportError when

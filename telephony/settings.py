@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -17,6 +17,8 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from realtime_bridge.errors import MisuseError
+
+NOTICE_CHARS_MAX: Final = 500  # of what callers are told about the recording: half a minute
 
 
 class SettingsError(MisuseError):

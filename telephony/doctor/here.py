@@ -77,7 +77,7 @@ async def check_agents(settings: Settings) -> list[Finding]:
     found = []
     for where, name in sorted(names):
         try:
-            Roster([]).check(load_agent(name))
+            Roster([]).check(load_agent(name).agent)
         except (BridgeError, SyntaxError, ImportError) as e:
             found.append(failed("agents", where, f"{name}: {type(e).__name__}: {e}", "mend the module, or the setting"))
         except Exception as e:  # noqa: BLE001 - it is the user's code that runs here: whatever it raises is the finding

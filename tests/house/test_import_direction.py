@@ -26,6 +26,7 @@ FLOORS = {
         {""},  # the package itself: what users import
     ],
     "telephony": [
+        {"word_redaction"},
         {
             "announce",
             "call_details",
@@ -48,11 +49,12 @@ FLOORS = {
         {"metrics"},
         {"store", "twilio.rest"},  # what outlives a call; knows no calls
         {"logs", "loop_watch", "tracing", "bridge_inputs", "bridge_commands"},
-        {"agents", "holdback", "caller_audio", "phone_audio", "stream", "tones", "truncates"},
+        {"holdback", "caller_audio", "phone_audio", "stream", "tones", "truncates"},
         {"agent_audio", "handoff", "own_audio", "testing"},
         {"bridge", "server"},
         {"transport", "life", "records"},
         {"steering"},
+        {"agents"},
         {"calls", "worker", "workers"},
         {"doctor", "outbound", "shared_tokens", "tools"},
         {"api", "housekeeping", "webhooks"},
