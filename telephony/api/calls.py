@@ -22,6 +22,7 @@ from telephony.api.models import (
     MuteIn,
     PressIn,
     SayIn,
+    Stream,
     ToolUse,
     TransferIn,
     Turn,
@@ -90,6 +91,7 @@ async def show_call(visit: CallsRead, call_sid: CallSid) -> CallDetail:
     calls = visit.services.store.calls
     return CallDetail(
         **Call.of(row, visit).model_dump(by_alias=False),
+        streams=[Stream.of(number, stream, visit) for number, stream in enumerate(row.streams, 1)],
         transcript=[Turn.of(turn, visit) for turn in await calls.turns(call_sid)],
         tools=[ToolUse.of(tool, visit) for tool in await calls.tools(call_sid)],
     )

@@ -17,6 +17,7 @@ from telephony.store.rows import (
     CallStatus,
     Direction,
     EventRow,
+    StreamEnd,
     SuppressionRow,
     ToolRow,
     TurnRow,
@@ -90,7 +91,10 @@ class Call(Out):
 
 
 class Turn(Out):
-    """Something that was said. `cut`: the caller did not hear it to its end, nor the words in `unheard`."""
+    """Something that was said. `cut`: the caller did not hear it to its end, nor the words in `unheard`.
+
+    `stream`: in which of the call's media streams, counted from 1; times count from that one's beginning.
+    """
 
     role: Literal["user", "assistant"]
     text: str
@@ -99,6 +103,7 @@ class Turn(Out):
     agent: str | None
     start_ms: int | None
     end_ms: int | None
+    stream: int
 
     @classmethod
     def of(cls, row: TurnRow, visit: Visit) -> Turn:
@@ -106,7 +111,7 @@ class Turn(Out):
 
 
 class ToolUse(Out):
-    """A tool that the agent called. `approved` is null where nobody had to be asked."""
+    """A tool that the agent called. `approved` is null where nobody had to be asked. `stream` as in `Turn`."""
 
     call_id: str
     name: str
@@ -117,15 +122,37 @@ class ToolUse(Out):
     output: str | None
     approved: bool | None
     agent: str | None
+    stream: int
 
     @classmethod
     def of(cls, row: ToolRow, visit: Visit) -> ToolUse:
         return cls(**visit.discreet({name: getattr(row, name) for name in cls.model_fields}))
 
 
-class CallDetail(Call):
-    """With what was said and done; both are empty until the call has finished."""
+class Stream(Out):
+    """How one media stream of a call ended. A call has several when it comes back from a transfer."""
 
+    stream: int
+    disposition: str
+    ended_at: datetime
+    duration_ms: int
+    recorded: bool
+
+    @classmethod
+    def of(cls, number: int, row: StreamEnd, visit: Visit) -> Stream:
+        return cls(
+            stream=number,
+            disposition=visit.discreet(row.disposition),
+            ended_at=row.ended_at,
+            duration_ms=row.duration_ms,
+            recorded=row.recording is not None,
+        )
+
+
+class CallDetail(Call):
+    """With what was said and done, stream by stream; all are empty until the call's first stream has ended."""
+
+    streams: list[Stream]
     transcript: list[Turn]
     tools: list[ToolUse]
 

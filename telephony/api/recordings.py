@@ -1,5 +1,6 @@
 """What was recorded of a call, from its folder in DATA_DIR: sound, picture and record. Only of calls that have ended.
 
+A call that came back from a transfer has several media streams, each with its own: `stream` says which, from 1.
 Recordings lie on the machine that had the call, unless the machines share DATA_DIR.
 """
 
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import FileResponse
 
 from realtime_bridge.errors import ProtocolError
@@ -27,6 +28,7 @@ _RANGES: dict[int | str, dict[str, Any]] = {
     206: {"description": "A part, as asked for by Range."},
     409: {"description": "The call goes on."},
 }
+StreamNumber = Annotated[int, Query(ge=1, le=1000, description="Which of the call's media streams.")]
 _HEADERS = {"cache-control": "private, no-store", "x-content-type-options": "nosniff"}
 
 
@@ -37,19 +39,20 @@ _HEADERS = {"cache-control": "private, no-store", "x-content-type-options": "nos
 async def recording(
     visit: RecordingsRead,
     call_sid: CallSid,
+    stream: StreamNumber = 1,
     byte_range: Annotated[str | None, Header(alias="range", pattern=ONE_RANGE)] = None,
 ) -> FileResponse:
     """The sound: stereo, 8 kHz, caller left, agent right. `Range` asks for a part, one at a time."""
     del byte_range  # checked here, obeyed by the response
-    folder = await _folder(visit, call_sid)
+    folder = await _folder(visit, call_sid, stream)
     await _must_be_there(folder.recording, "no recording")
     return FileResponse(folder.recording, media_type="audio/wav", filename=f"{call_sid}.wav", headers=_HEADERS)
 
 
 @router.get("/{call_sid}/timeline.svg", responses={200: {"content": {"image/svg+xml": {}}}}, response_class=Response)
-async def timeline(visit: RecordingsRead, call_sid: CallSid) -> Response:
+async def timeline(visit: RecordingsRead, call_sid: CallSid, stream: StreamNumber = 1) -> Response:
     """The picture of the call."""
-    folder = await _folder(visit, call_sid)
+    folder = await _folder(visit, call_sid, stream)
     svg = (await _read(folder.timeline, "no timeline")).decode()
     if not visit.may("numbers:read"):
         svg = visit.discreet(svg)
@@ -59,23 +62,28 @@ async def timeline(visit: RecordingsRead, call_sid: CallSid) -> Response:
 
 
 @router.get("/{call_sid}/call.json", responses={200: {"content": {"application/json": {}}}}, response_class=Response)
-async def record(visit: RecordingsRead, call_sid: CallSid) -> Response:
+async def record(visit: RecordingsRead, call_sid: CallSid, stream: StreamNumber = 1) -> Response:
     """The record as it lies beside the recording."""
-    folder = await _folder(visit, call_sid)
+    folder = await _folder(visit, call_sid, stream)
     raw = await _read(folder.record, "no record")
     if not visit.may("numbers:read"):
         raw = msgspec.json.encode(visit.discreet(msgspec.json.decode(raw)))
     return Response(raw, media_type="application/json", headers=_HEADERS)
 
 
-async def _folder(visit: Visit, call_sid: str) -> CallFolder:
+async def _folder(visit: Visit, call_sid: str, stream: int) -> CallFolder:
     row = await known_call(visit, call_sid)
     if row.finished_at is None and not is_final(row.status):
         raise Problem(409, "in-progress", "The call goes on; its recording can be had when it has ended.")
     try:
-        return CallFolder(visit.services.data_dir, call_sid)
+        folder = CallFolder(visit.services.data_dir, call_sid)
     except ProtocolError:
         raise _missing("no recording", row.node) from None
+    if stream > max(len(row.streams), 1):
+        raise _missing(f"no stream {stream}")
+    if row.streams and (place := row.streams[stream - 1].recording) is not None:
+        folder.path = visit.services.data_dir / place
+    return folder
 
 
 async def _must_be_there(path: Path, what: str) -> None:

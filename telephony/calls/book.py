@@ -64,9 +64,11 @@ class CallBook:
         began = self._began.pop(details.call_sid, ending.ended_at)
         took = ending.ended_at - began
         end = CallEnd(
+            stream_sid=ending.stream_sid,
             disposition=ending.reason if ending.in_order else f"failed: {ending.reason}",
             ended_at=ending.ended_at,
             duration_ms=max(took // timedelta(milliseconds=1), 0),
+            recording=ending.recording,
         )
         if ending.record is not None:
             end = _with_record(end, ending.record)
@@ -123,7 +125,6 @@ def _with_record(end: CallEnd, record: CallRecord) -> CallEnd:
         tools=tuple(msgspec.convert(msgspec.to_builtins(tool), ToolRow) for tool in record.tools),
         usage=msgspec.to_builtins(record.usage),
         cost_usd=record.cost_usd,
-        recording=f"calls/{record.call_sid}",
         problems=record.problems,
     )
 

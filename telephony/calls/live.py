@@ -46,11 +46,16 @@ class LiveCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallEnding:
-    """`in_order`: somebody hung up. Else we failed the caller, who is owed an apology. `record`: None when not recorded."""
+    """`in_order`: somebody hung up. Else we failed the caller, who is owed an apology. `record`: None when not recorded.
+
+    `stream_sid`: whose end it is, of the call's media streams; `recording`: where its records lie below DATA_DIR.
+    """
 
     reason: str
     in_order: bool
+    stream_sid: str = ""
     record: CallRecord | None = None
+    recording: str | None = None
     ended_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 

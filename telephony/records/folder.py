@@ -42,6 +42,11 @@ class CallFolder:
         return folder
 
     @property
+    def place(self) -> str:
+        """The directory, below the data directory."""
+        return self.path.relative_to(self._data_dir).as_posix()
+
+    @property
     def tape(self) -> Path:
         return self.path / "call.tape"
 

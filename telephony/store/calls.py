@@ -6,7 +6,7 @@ only move forward (`states.py`); the end is stored once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
@@ -15,9 +15,19 @@ from sqlalchemy import Column, ColumnElement, Connection, Table, func, insert, l
 from telephony.store.cursors import cursor_of, older_than
 from telephony.store.database import Database, columns_of, to_struct, values_of
 from telephony.store.errors import StoreError
-from telephony.store.rows import CallEnd, CallFilter, CallRow, CallStatus, EventRow, Page, ToolRow, TurnRow
+from telephony.store.rows import (
+    CallEnd,
+    CallFilter,
+    CallRow,
+    CallStatus,
+    EventRow,
+    Page,
+    StreamEnd,
+    ToolRow,
+    TurnRow,
+)
 from telephony.store.schema import calls, events, tool_calls, turns
-from telephony.store.states import is_final, may_follow
+from telephony.store.states import UNDER_WAY, is_final, may_follow
 
 PAGE_MAX: Final = 200
 EVENTS_MAX: Final = 1000
@@ -48,19 +58,22 @@ class Calls:
         return await self._database.write(lambda c: _status(c, call_sid, status, at, sequence), "store a call's status")
 
     async def answered(self, call_sid: str, node: str, at: datetime) -> bool:
-        """This node has the call now. False when the call is not known."""
+        """This node has the call now, perhaps again: it comes back from elsewhere, and is not over. False when the call
+        is not known."""
 
         def work(c: Connection) -> bool:
             _status(c, call_sid, "in-progress", at, None)
+            _reopen(c, call_sid, at)
             answer = {"node": node, "answered_at": _first(calls.c.answered_at, at)}
             return c.execute(update(calls).where(calls.c.call_sid == call_sid).values(answer)).rowcount == 1
 
         return await self._database.write(work, "store that a call was answered")
 
     async def finish(self, call_sid: str, end: CallEnd, *, call: CallRow | None = None) -> bool:
-        """How the call ended, with what was said; whether it was stored. `call`: begins it, if need be.
+        """How a stream of the call ended, with what was said; whether it was stored. `call`: begins it, if need be.
 
-        Who tells first is believed; but a reconstructed end gives way to one that is not.
+        Each stream's end is stored once, after those that are there. A reconstructed end is believed where no other was
+        told, and gives way to one that is.
         Raises StoreError, not retryable, for a call that is not known.
         """
         return await self._database.write(lambda c: self._finish(c, call_sid, end, call), "store a call's end")
@@ -152,29 +165,28 @@ class Calls:
             self._begin(c, call)
         if end.status is not None:
             _status(c, call_sid, end.status, end.ended_at, None)
-        told = {
-            "finished_at": self._clock(),
-            "ended_at": _first(calls.c.ended_at, end.ended_at),
-            "duration_ms": end.duration_ms,
-            "disposition": end.disposition,
-            "reconstructed": end.reconstructed,
-            "recording": end.recording,
-            "usage": end.usage,
-            "cost_usd": end.cost_usd,
-            "problems": end.problems,
-        }
-        of_call = calls.c.call_sid == call_sid
-        untold = calls.c.finished_at.is_(None)
-        open_to_it = untold if end.reconstructed else or_(untold, calls.c.reconstructed)
-        if c.execute(update(calls).where(of_call, open_to_it).values(told)).rowcount == 0:
-            if c.execute(select(calls.c.call_sid).where(of_call)).first() is None:
-                raise StoreError(f"the end of call {call_sid} cannot be stored: it was never begun", retryable=False)
+        row = self._locked(c, call_sid)
+        if row is None:
+            raise StoreError(f"the end of call {call_sid} cannot be stored: it was never begun", retryable=False)
+        known = {stream.stream_sid for stream in row.streams}
+        if end.stream_sid in known or (end.reconstructed and row.finished_at is not None):
             return False
+        streams = row.streams if end.reconstructed else (*row.streams, _stream_of(end))
+        told = totals(streams) | {"streams": streams, "finished_at": self._clock(), "reconstructed": end.reconstructed}
+        if end.reconstructed:
+            told |= {"disposition": end.disposition, "problems": (*told["problems"], *end.problems)}
+            told["duration_ms"] = max(told["duration_ms"], end.duration_ms)
+        last = max((stream.ended_at for stream in streams), default=end.ended_at)
+        told["ended_at"] = (row.ended_at if is_final(row.status) else None) or max(last, end.ended_at)
+        c.execute(update(calls).where(calls.c.call_sid == call_sid).values(told))
         for table, parts in ((turns, end.transcript), (tool_calls, end.tools)):
-            numbered = [{"call_sid": call_sid, "position": at, **values_of(part)} for at, part in enumerate(parts)]
-            if numbered:
-                c.execute(insert(table), numbered)
+            _append(c, table, parts, call_sid, len(streams))
         return True
+
+    def _locked(self, c: Connection, call_sid: str) -> CallRow | None:
+        """The call as it stands, which nobody else changes before this transaction has ended."""
+        found = c.execute(select(*_CALL).where(calls.c.call_sid == call_sid).with_for_update()).first()
+        return None if found is None else to_struct(CallRow, found)
 
     async def _rows(self, query: Any, what: str) -> tuple[CallRow, ...]:
         return await self._database.read(lambda c: tuple(to_struct(CallRow, row) for row in c.execute(query)), what)
@@ -199,6 +211,51 @@ def _status(c: Connection, call_sid: str, status: str, at: datetime, sequence: i
     if is_final(status):
         told["ended_at"] = _first(calls.c.ended_at, at)
     return c.execute(update(calls).where(*allowed).values(told)).rowcount == 1
+
+
+def _reopen(c: Connection, call_sid: str, at: datetime) -> None:
+    """A call whose earlier stream has ended goes on with another one, answered then. A repetition of what was told of the
+    earlier one has an earlier time."""
+    ended_before = (calls.c.finished_at.is_not(None), calls.c.status.in_(UNDER_WAY), calls.c.ended_at < at)
+    going_on = {"finished_at": None, "ended_at": None, "disposition": None, "reconstructed": False}
+    c.execute(update(calls).where(calls.c.call_sid == call_sid, *ended_before).values(going_on))
+
+
+def _append(c: Connection, table: Table, parts: Sequence[PartT], call_sid: str, stream: int) -> None:
+    if not parts:
+        return
+    last = c.execute(select(func.max(table.c.position)).where(table.c.call_sid == call_sid)).scalar()
+    first = 0 if last is None else last + 1
+    numbered = [
+        {**values_of(part), "call_sid": call_sid, "position": at, "stream": stream}
+        for at, part in enumerate(parts, first)
+    ]
+    c.execute(insert(table), numbered)
+
+
+def _stream_of(end: CallEnd) -> StreamEnd:
+    return StreamEnd(**{name: getattr(end, name) for name in StreamEnd.__struct_fields__})
+
+
+def totals(streams: Sequence[StreamEnd]) -> dict[str, Any]:
+    """What a call's row says of its streams. Pure."""
+    in_order = sorted(streams, key=lambda stream: stream.ended_at)
+    costs = [stream.cost_usd for stream in streams if stream.cost_usd is not None]
+    usages = [stream.usage for stream in streams if stream.usage is not None]
+    return {
+        "duration_ms": sum(stream.duration_ms for stream in streams),
+        "disposition": in_order[-1].disposition if in_order else None,
+        "recording": next((stream.recording for stream in in_order if stream.recording is not None), None),
+        "usage": _added(usages) if usages else None,
+        "cost_usd": sum(costs) if costs else None,
+        "problems": tuple(problem for stream in in_order for problem in stream.problems),
+    }
+
+
+def _added(usages: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Counts, each with its like."""
+    names = dict.fromkeys(name for usage in usages for name in usage)
+    return {name: sum(usage.get(name, 0) for usage in usages) for name in names}
 
 
 def _first(column: Column[Any], value: object) -> ColumnElement[Any]:

@@ -44,8 +44,28 @@ class Page(msgspec.Struct, Generic[RowT], frozen=True):
 # ---- calls -----------------------------------------------------------------------------------------------------------
 
 
+class StreamEnd(_Discreet, frozen=True, kw_only=True):
+    """How one media stream of a call ended, with what it took: a call that comes back from a transfer has several.
+
+    `recording`: path below DATA_DIR.
+    """
+
+    stream_sid: str
+    disposition: str
+    ended_at: datetime
+    duration_ms: int
+    recording: str | None = None
+    usage: dict[str, Any] | None = None
+    cost_usd: float | None = None
+    problems: tuple[str, ...] = ()
+
+
 class CallRow(_Discreet, frozen=True, kw_only=True):
-    """One phone call. What stands below `carrier` is filled in by the store, from `status`, `answered` and `finish`."""
+    """One phone call. What stands below `carrier` is filled in by the store, from `status`, `answered` and `finish`.
+
+    Of a call with several streams, the figures are their sums, `disposition` is the last one's and `recording` the first
+    one's; `streams` has each, in the order in which they were stored.
+    """
 
     call_sid: str
     direction: Direction
@@ -70,10 +90,14 @@ class CallRow(_Discreet, frozen=True, kw_only=True):
     usage: dict[str, Any] | None = None
     cost_usd: float | None = None
     problems: tuple[str, ...] = ()
+    streams: tuple[StreamEnd, ...] = ()
 
 
 class TurnRow(_Discreet, frozen=True, kw_only=True):
-    """Something that was said: as in call.json, see `telephony.records.record.Line`."""
+    """Something that was said: as in call.json, see `telephony.records.record.Line`.
+
+    `stream`: which of the call's it was said in, counted from 1; the times are that one's.
+    """
 
     role: Literal["user", "assistant"]
     text: str
@@ -82,10 +106,11 @@ class TurnRow(_Discreet, frozen=True, kw_only=True):
     agent: str | None = None
     start_ms: int | None = None
     end_ms: int | None = None
+    stream: int = 1
 
 
 class ToolRow(_Discreet, frozen=True, kw_only=True):
-    """A tool that the model called: as in call.json, see `telephony.records.record.ToolUse`."""
+    """A tool that the model called: as in call.json, see `telephony.records.record.ToolUse`; `stream` as in `TurnRow`."""
 
     call_id: str  # the model's
     name: str
@@ -96,14 +121,17 @@ class ToolRow(_Discreet, frozen=True, kw_only=True):
     output: str | None = None
     approved: bool | None = None
     agent: str | None = None
+    stream: int = 1
 
 
 class CallEnd(_Discreet, frozen=True, kw_only=True):
-    """How a call ended, told once by who had it, or by who found out after a crash.
+    """How a call's media stream ended, told once by who had it; or how the call did, by who found out after a crash.
 
-    `status`: the call's final state at Twilio, where it is known; the call may go on there after our part of it.
+    `stream_sid`: which stream's, unless that is not known. `status`: the call's final state at Twilio, where it is known;
+    the call may go on there after our part of it.
     """
 
+    stream_sid: str = ""
     disposition: str
     ended_at: datetime
     duration_ms: int

@@ -29,7 +29,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD: Final = "0002"  # the newest migration; told here too, so that a database that has it needs no Alembic to open
+HEAD: Final = "0003"  # the newest migration; told here too, so that a database that has it needs no Alembic to open
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -127,6 +127,7 @@ calls = Table(
     _optional("usage", Json),
     _optional("cost_usd", Float),
     _required("problems", Json),
+    Column("streams", Json, nullable=False, server_default=text("'[]'")),
     Index("ix_calls_created", "created_at", "call_sid"),
     Index("ix_calls_from_number", "from_number", "created_at"),
     Index("ix_calls_to_number", "to_number", "created_at"),
@@ -149,6 +150,7 @@ turns = Table(
     _optional("agent"),
     _optional("start_ms", BigInteger),
     _optional("end_ms", BigInteger),
+    Column("stream", Integer, nullable=False, server_default=text("1")),
 )
 
 tool_calls = Table(
@@ -165,6 +167,7 @@ tool_calls = Table(
     _optional("output"),
     _optional("approved", Boolean),
     _optional("agent"),
+    Column("stream", Integer, nullable=False, server_default=text("1")),
 )
 
 events = Table(
@@ -176,6 +179,7 @@ events = Table(
     _required("kind"),
     _required("data", Json),
     _required("at", UtcTime),
+    Index("ix_events_at", "at"),
     Index("ix_events_call", "call_sid", "event_id"),
     sqlite_autoincrement=True,
 )
@@ -267,6 +271,8 @@ audit = Table(
     _required("action"),
     _required("subject"),
     _required("data", Json),
+    Index("ix_audit_at", "at"),
+    Index("ix_audit_subject", "subject", "audit_id"),
     sqlite_autoincrement=True,
 )
 

@@ -63,7 +63,12 @@ def call(call_sid="CA1", **fields):
 
 
 def call_end(**fields):
-    known = {"disposition": "caller hung up", "ended_at": NOON + timedelta(seconds=90), "duration_ms": 90_000}
+    known = {
+        "stream_sid": "MZ1",
+        "disposition": "caller hung up",
+        "ended_at": NOON + timedelta(seconds=90),
+        "duration_ms": 90_000,
+    }
     return CallEnd(**(known | fields))
 
 

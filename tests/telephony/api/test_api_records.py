@@ -67,6 +67,36 @@ def test_a_recording_is_given_whole_and_in_parts(database, tmp_path):
     run(main())
 
 
+def test_each_stream_of_a_call_has_its_own_recording(database, tmp_path):
+    async def main():
+        async with node(database, data_dir=tmp_path / "data") as at:
+            await ended(at, tmp_path / "data")
+            folder = CallFolder.of_next_stream(tmp_path / "data", SID)
+            folder.tape.touch()
+            folder = CallFolder.of_next_stream(tmp_path / "data", SID)
+            folder.create()
+            folder.recording.write_bytes(b"second")
+            end = CallEnd(
+                stream_sid="MZ2",
+                disposition="came back",
+                ended_at=datetime.now(UTC),
+                duration_ms=1,
+                recording=folder.place,
+            )
+            await at.store.calls.finish(SID, end)
+            url, token = f"{at.url}/calls/{SID}", await at.token()
+            assert (await ask("GET", f"{url}/recording?stream=2", token, raw=True))[:2] == (200, b"second")
+            assert (await ask("GET", f"{url}/timeline.svg?stream=2", token))[0] == 404
+            assert (await ask("GET", f"{url}/recording?stream=3", token))[0] == 404
+            assert len((await ask("GET", f"{url}/recording?stream=1", token, raw=True))[1]) == 2560
+            _, call, _ = await ask("GET", url, token)
+            assert [(s["stream"], s["disposition"], s["recorded"]) for s in call["streams"]] == [
+                (1, "hung up", False), (2, "came back", True),
+            ]  # fmt: skip
+
+    run(main())
+
+
 def test_pictures_and_records_hide_numbers_from_those_who_may_not_see_them(database, tmp_path):
     async def main():
         async with node(database, data_dir=tmp_path / "data") as at:

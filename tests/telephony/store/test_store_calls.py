@@ -11,7 +11,7 @@ from support.stores import CALLER, NOON, OURS, Clock, call, call_end, opened
 
 from realtime_bridge.errors import MisuseError
 from telephony.store import StoreError
-from telephony.store.rows import CallFilter, EventRow, ToolRow, TurnRow
+from telephony.store.rows import CallFilter, EventRow, StreamEnd, ToolRow, TurnRow
 from telephony.store.states import FINAL, UNDER_WAY, is_final, may_follow
 
 SECOND = timedelta(seconds=1)
@@ -138,9 +138,70 @@ async def test_a_calls_end_is_stored_once_with_all_that_was_said(database_url):
             status="completed", ended_at=end.ended_at, finished_at=clock.now, duration_ms=90_000,
             disposition="caller hung up", recording="calls/CA1", usage={"input": 5}, cost_usd=0.25,
             problems=("the disk was slow",),
+            streams=(
+                StreamEnd(
+                    stream_sid="MZ1", disposition="caller hung up", ended_at=end.ended_at, duration_ms=90_000,
+                    recording="calls/CA1", usage={"input": 5}, cost_usd=0.25, problems=("the disk was slow",),
+                ),
+            ),
         )  # fmt: skip
         assert await store.calls.turns("CA1") == TURNS
         assert await store.calls.tools("CA1") == TOOLS
+
+
+@quietly()
+async def test_a_call_that_comes_back_has_two_streams_and_is_not_over_between_them(database_url):
+    first = call_end(
+        disposition="transferred", transcript=TURNS[:2], tools=TOOLS[:1], usage={"input": 5, "output": 2}, cost_usd=0.25,
+        recording="calls/CA1", problems=("a",),
+    )  # fmt: skip
+    second = call_end(
+        stream_sid="MZ2", ended_at=NOON + 200 * SECOND, duration_ms=40_000, transcript=TURNS[2:], tools=TOOLS[1:],
+        usage={"input": 1}, cost_usd=0.5, recording="calls/CA1/2", problems=("b",),
+    )  # fmt: skip
+    async with opened(database_url) as store:
+        await store.calls.begin(call(status="in-progress"))
+        await store.calls.answered("CA1", "n1", NOON)
+        await store.calls.finish("CA1", first)
+        assert await store.calls.unfinished() == ()
+        await store.calls.answered("CA1", "n1", NOON)  # repeated, from a spool
+        assert (await store.calls.get("CA1")).disposition == "transferred"
+
+        await store.calls.begin(call(status="in-progress", created_at=NOON + 150 * SECOND))
+        await store.calls.answered("CA1", "n2", NOON + 150 * SECOND)
+        found = await store.calls.get("CA1")
+        assert (found.node, found.finished_at, found.disposition, found.ended_at) == ("n2", None, None, None)
+        assert [row.call_sid for row in await store.calls.unfinished()] == ["CA1"]
+
+        for _ in range(2):
+            await store.calls.finish("CA1", second)
+            await store.calls.finish("CA1", first)
+            await store.calls.answered("CA1", "n2", NOON + 150 * SECOND)
+        found = await store.calls.get("CA1")
+        assert (found.disposition, found.ended_at) == ("caller hung up", second.ended_at)
+        assert (found.duration_ms, found.usage, found.cost_usd) == (130_000, {"input": 6, "output": 2}, 0.75)
+        assert (found.recording, found.problems) == ("calls/CA1", ("a", "b"))
+        assert [(s.stream_sid, s.recording) for s in found.streams] == [("MZ1", "calls/CA1"), ("MZ2", "calls/CA1/2")]
+        assert [(turn.text, turn.stream) for turn in await store.calls.turns("CA1")] == [
+            (turn.text, number) for turn, number in zip(TURNS, (1, 1, 2), strict=True)
+        ]
+        assert [(tool.call_id, tool.stream) for tool in await store.calls.tools("CA1")] == [("c1", 1), ("c2", 2)]
+
+
+@quietly()
+async def test_a_second_stream_whose_end_nobody_told_leaves_the_first_ones_words(database_url):
+    async with opened(database_url) as store:
+        await store.calls.begin(call(status="in-progress"))
+        await store.calls.finish("CA1", call_end(disposition="transferred", transcript=TURNS))
+        await store.calls.answered("CA1", "n2", NOON + 150 * SECOND)
+        lost = call_end(stream_sid="", disposition="lost", reconstructed=True, problems=("gone",), duration_ms=200_000)
+        assert await store.calls.finish("CA1", lost)
+        found = await store.calls.get("CA1")
+        assert (found.disposition, found.problems, found.duration_ms) == ("lost", ("gone",), 200_000)
+        assert await store.calls.turns("CA1") == TURNS
+        await store.calls.finish("CA1", call_end(stream_sid="MZ2", ended_at=NOON + 160 * SECOND))
+        found = await store.calls.get("CA1")
+        assert (found.disposition, found.problems, found.reconstructed) == ("caller hung up", (), False)
 
 
 @quietly()
