@@ -80,6 +80,27 @@ class BargeIn(msgspec.Struct, frozen=True, kw_only=True):
     heard_ms_true: float | None = None
 
 
+class RecordingNotice(msgspec.Struct, frozen=True, kw_only=True):
+    """The caller was told that the call is recorded. `heard`: to its end; if never, nothing of the call was kept."""
+
+    text: str
+    start_ms: int
+    end_ms: int | None = None
+    heard: bool = False
+
+
+class RecordingPause(msgspec.Struct, frozen=True, kw_only=True):
+    """Silence in the recording, and no words. `end_ms` None: until the call's end.
+
+    `reason`: the notice had not been heard yet; somebody asked; digits were collected that are nobody else's business;
+    or the recording was stopped.
+    """
+
+    start_ms: int
+    end_ms: int | None = None
+    reason: Literal["notice", "asked", "digits", "stopped"]
+
+
 class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One call. Phone numbers are kept as they are given: masked, where the caller of this masks them."""
 
@@ -103,6 +124,9 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     usage: Tokens = Tokens()
     cost_usd: float | None = None
     problems: tuple[str, ...] = ()  # what went wrong, recording included
+    notices: tuple[RecordingNotice, ...] = ()
+    pauses: tuple[RecordingPause, ...] = ()
+    recording: Literal["kept", "deleted"] = "kept"  # deleted: neither sound nor words, for what `problems` says
 
 
 def encode_record(record: CallRecord) -> bytes:

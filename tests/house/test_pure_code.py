@@ -60,6 +60,7 @@ PURE = {
         "steering.digits",
         "steering.ending",
         "steering.length",
+        "steering.recording",
         "steering.silence",
         "steering.transfer",
         "steering.transfer_twiml",
