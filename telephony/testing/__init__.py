@@ -11,12 +11,17 @@ from telephony.testing.network import Link
 from telephony.testing.phone import Faults, Ids, SimulatedPhone
 from telephony.testing.result import CallResult
 from telephony.testing.script import (
+    AfterTurn,
+    GoOn,
     HangUp,
     InterruptAfter,
+    IntoUtterance,
+    Patience,
     Pause,
     Press,
     Say,
     ScriptedCaller,
+    StayOnLine,
     Step,
     Until,
     WaitForAgent,
@@ -25,17 +30,22 @@ from telephony.testing.virtual_call import place_virtual_call
 from telephony.testing.virtual_time import VirtualTimeLoop, run_virtual
 
 __all__ = [
+    "AfterTurn",
     "CallResult",
     "Faults",
+    "GoOn",
     "HangUp",
     "Ids",
     "InterruptAfter",
+    "IntoUtterance",
     "Link",
+    "Patience",
     "Pause",
     "Press",
     "Say",
     "ScriptedCaller",
     "SimulatedPhone",
+    "StayOnLine",
     "Step",
     "Stream",
     "Until",

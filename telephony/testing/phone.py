@@ -127,9 +127,14 @@ class SimulatedPhone:
 
     # ---- the caller --------------------------------------------------------------------------------------------------
 
+    @property
+    def speaks_from(self) -> float:
+        """When what is said now begins: after what is being said."""
+        return self._next_frame_at + len(self._to_say) * FRAME_S
+
     def speak(self, mulaw: bytes) -> tuple[float, float]:
         """Say this, after what is being said; returns when it begins and ends."""
-        begins_at = self._next_frame_at + len(self._to_say) * FRAME_S
+        begins_at = self.speaks_from
         for at in range(0, len(mulaw), FRAME_BYTES):
             self._to_say.append(mulaw[at : at + FRAME_BYTES].ljust(FRAME_BYTES, MULAW_SILENCE))
         return begins_at, begins_at + len(mulaw) / BYTES_PER_S

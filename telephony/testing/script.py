@@ -12,7 +12,10 @@ from typing import Protocol, TypeAlias, assert_never
 
 from realtime_bridge.errors import MisuseError
 from telephony.testing.ear import Audible, Ear, Loudspeaker
+from telephony.testing.utterances import GAP_S, Utterance, Utterances
 from telephony.twilio.messages import Digit
+
+HALF_FRAME_S = 0.010
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,63 @@ class InterruptAfter:
 
     heard_ms: float
     timeout_s: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How a caller tells that it is his turn: the agent has said as many utterances as he expects and the phone has no
+    more of them, or it has said fewer and then nothing for `short_ms`.
+
+    `is_busy`, where somebody can tell whether the agent is still at work, stands in for counting: he waits as long as that
+    is so, for `long_ms` of silence at most. An agent who says nothing at all for `timeout_s` fails the script.
+    """
+
+    short_ms: float = 3000.0
+    long_ms: float = 10_000.0
+    timeout_s: float = 30.0
+    is_busy: Callable[[], bool] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AfterTurn:
+    """Until the agent's turn of so many utterances is over, and `gap_ms` longer: the next `Say` begins then, to the nearest
+    frame of 20 ms. A gap below zero begins in the agent's last syllables.
+    """
+
+    gap_ms: float
+    utterances: int = 1
+    patience: Patience = Patience()
+
+
+@dataclass(frozen=True, slots=True)
+class IntoUtterance:
+    """Until so much of this utterance of the agent's has been heard, or it has ended before: the next `Say` begins there, to
+    the nearest frame of 20 ms.
+
+    `utterance`: which one since the caller's last word, from 1. If the agent says fewer, until its turn is over.
+    """
+
+    heard_ms: float
+    utterance: int = 1
+    patience: Patience = Patience()
+
+
+@dataclass(frozen=True, slots=True)
+class GoOn:
+    """Until `gap_ms` after the caller's own last word or key, or the beginning of the call, in which the agent does not
+    speak. If it does, until its turn is over and `answer_gap_ms` longer.
+    """
+
+    gap_ms: float
+    answer_gap_ms: float = 500.0
+    patience: Patience = Patience()
+
+
+@dataclass(frozen=True, slots=True)
+class StayOnLine:
+    """Until the agent hangs up, which ends the script in order; the caller hangs up himself after so long."""
+
+    seconds_max: float = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +125,8 @@ class HangUp:
     pass
 
 
-Step: TypeAlias = Say | WaitForAgent | InterruptAfter | Pause | Press | Until | HangUp
+TakesTurn: TypeAlias = AfterTurn | IntoUtterance | GoOn
+Step: TypeAlias = Say | WaitForAgent | InterruptAfter | TakesTurn | Pause | Press | Until | StayOnLine | HangUp
 
 
 class Handset(Protocol):
@@ -76,6 +137,11 @@ class Handset(Protocol):
 
     @property
     def playback(self) -> Loudspeaker: ...
+
+    @property
+    def speaks_from(self) -> float:
+        """When what is said now begins."""
+        ...
 
     def speak(self, mulaw: bytes) -> tuple[float, float]:
         """Say this, after what is being said; returns when it begins and ends."""
@@ -103,6 +169,7 @@ class ScriptedCaller:
         if phone.started_at is None:
             raise MisuseError("start the phone before its caller")
         self.ear = Ear(phone.playback, phone.started_at)
+        self._utterances = Utterances(phone.playback, self.ear)
         self.said: list[Said] = []
         self.failure: str | None = None
         self._phone = phone
@@ -127,6 +194,7 @@ class ScriptedCaller:
     def advance(self, now: float) -> None:
         """Do all that the script asks for up to now."""
         self.ear.listen(now)
+        self._utterances.listen(now)
         while not self.finished and self._is_done(self._steps[self._index], now):
             self._index += 1
             self._entered_at = now
@@ -134,8 +202,8 @@ class ScriptedCaller:
             self._phone.hang_up(now)
 
     def give_up(self, why: str) -> None:
-        """The call ended from outside; a `failure` unless the script was finished."""
-        if not self.finished:
+        """The call ended from outside; a `failure` unless the script was finished, or waited for that."""
+        if not self.finished and not isinstance(self._steps[self._index], StayOnLine):
             self.failure = f"{self.step}: {why}"
 
     def _is_done(self, step: Step, now: float) -> bool:
@@ -151,6 +219,10 @@ class ScriptedCaller:
                 sound = self._answer
                 done = sound is not None and sound.end - sound.start >= step.heard_ms / 1000
                 return done or self._times_out(step.timeout_s, now, f"has not been heard for {step.heard_ms:g} ms")
+            case AfterTurn() | IntoUtterance() | GoOn():
+                return self._takes_turn(step, now)
+            case StayOnLine():
+                return now - self._entered_at >= step.seconds_max
             case Pause():
                 return now - self._entered_at >= step.ms / 1000
             case Press():
@@ -162,6 +234,37 @@ class ScriptedCaller:
             case HangUp():
                 return True
         assert_never(step)
+
+    def _takes_turn(self, step: TakesTurn, now: float) -> bool:
+        begins = self._phone.speaks_from + HALF_FRAME_S  # of what is said now, to the nearest frame
+        heard = self._utterances.since(self._answered_from)
+        match step:
+            case GoOn() if not heard:
+                return begins - self._answered_from >= step.gap_ms / 1000
+            case GoOn():
+                done = self._turn_is_over(heard, 1, step.patience, now)
+                done = done and begins - heard[-1].end >= step.answer_gap_ms / 1000
+            case AfterTurn():
+                done = self._turn_is_over(heard, step.utterances, step.patience, now)
+                done = done and begins - heard[-1].end >= step.gap_ms / 1000
+            case IntoUtterance() if len(heard) < step.utterance:
+                done = self._turn_is_over(heard, step.utterance, step.patience, now)
+                done = done and now >= heard[-1].end
+            case IntoUtterance():
+                utterance = heard[step.utterance - 1]
+                done = begins - utterance.start >= step.heard_ms / 1000 or _has_ended(utterance, step.patience, now)
+        return done or self._times_out(step.patience.timeout_s, now, "has not had its turn")
+
+    def _turn_is_over(self, heard: Sequence[Utterance], expected: int, patience: Patience, now: float) -> bool:
+        """The agent has spoken, and whatever it will say before the caller does is at the phone."""
+        if not heard:
+            return False
+        quiet_ms = (now - heard[-1].end) * 1000
+        if quiet_ms >= patience.long_ms:
+            return True
+        if patience.is_busy is not None:
+            return not patience.is_busy()
+        return len(heard) >= expected or quiet_ms >= patience.short_ms
 
     @property
     def _answer(self) -> Audible | None:
@@ -182,3 +285,10 @@ class ScriptedCaller:
         if now - self._entered_at >= timeout_s:
             self.give_up(f"the agent {what} within {timeout_s:g} s")
         return False
+
+
+def _has_ended(utterance: Utterance, patience: Patience, now: float) -> bool:
+    """Nothing more of it will come."""
+    if patience.is_busy is None:
+        return now - utterance.end >= GAP_S
+    return now >= utterance.end and not patience.is_busy()

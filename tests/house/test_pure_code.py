@@ -84,6 +84,7 @@ PURE = {
         "testing.phone",
         "testing.playback",
         "testing.script",
+        "testing.utterances",
         *(f"testing.twilio.{name}" for name in SIMULATED_TWILIO),
         "tones",
         "truncates",

@@ -142,9 +142,13 @@ class Line:
         while self.next_frame_at <= now:
             self._frame(self.started_at + self._frames * FRAME_S)
 
+    @property
+    def speaks_from(self) -> float:
+        return self.started_at + (self._frames + len(self._to_say)) * FRAME_S
+
     def speak(self, mulaw: bytes) -> tuple[float, float]:
         """The person says this, after what he is saying; returns when it begins and ends."""
-        begins_at = self.started_at + (self._frames + len(self._to_say)) * FRAME_S
+        begins_at = self.speaks_from
         for at in range(0, len(mulaw), FRAME_BYTES):
             self._to_say.append(mulaw[at : at + FRAME_BYTES].ljust(FRAME_BYTES, MULAW_SILENCE))
         return begins_at, begins_at + len(mulaw) / RATE
