@@ -32,7 +32,7 @@ from realtime_bridge.session.config import merge
 from realtime_bridge.session.events import SessionEnd, SessionError, SessionEvent
 from realtime_bridge.session.inputs import Input
 from realtime_bridge.session.items import HistoryItem, Role
-from realtime_bridge.session.journal import Opening, Record
+from realtime_bridge.session.journal import Opening, SessionTap
 from realtime_bridge.session.machine import SessionMachine
 from realtime_bridge.session.specs import SessionSettings
 from realtime_bridge.session.usage import Price, Tokens
@@ -61,8 +61,8 @@ class RealtimeSession:
     `transport`: default, a WebSocket to `model` with the `openai` package's settings. `config`: fields of the
     `session.update` (`RealtimeSessionCreateRequest`) that override every agent's. `greeting`: True makes the agent speak
     first, a string tells it with what. `rotate_after_s`: when to change to a fresh model session, unheard, at the latest
-    (OpenAI ends one after 60 minutes); sooner where the model says that the session ends sooner; None: never. `on_record`: gets the opening and every input of the core, with its time (see
-    `session.journal`), for recordings. `price`: for costs.
+    (OpenAI ends one after 60 minutes); sooner where the model says that the session ends sooner; None: never. `tap`: sees what
+    the core is given and what it says, for recordings. `price`: for costs.
 
     Raises MisuseError at once for duplicate names; entering raises TransportError when the model cannot be had.
     The iterator ends after `session_end`; it raises UserCodeError for a tool with `on_error="raise"` and for a
@@ -85,7 +85,7 @@ class RealtimeSession:
         tool_error_formatter: ToolErrorFormatter | None = None,
         price: Price | None = None,
         rotate_after_s: float | None = 55 * 60.0,
-        on_record: Callable[[Record, float], None] | None = None,
+        tap: SessionTap | None = None,
     ) -> None:
         self._roster = Roster(output_guardrails)
         self._roster.check(agent)
@@ -119,7 +119,7 @@ class RealtimeSession:
             run_context=self.run_context,
         )
         self._audio = ProgramAudio(self._settings)
-        self._on_record = on_record
+        self._tap = tap
         self._machine: SessionMachine | None = None
         self._owner: asyncio.Task[None] | None = None
         self._inbox: deque[tuple[Input, asyncio.Future[None] | None]] = deque()
@@ -186,8 +186,8 @@ class RealtimeSession:
             raise MisuseError("a session can be entered once; make a new one")
         spec = await self._roster.spec(self._agent, self.run_context())
         machine = self._machine = SessionMachine(spec, self._settings)
-        if self._on_record is not None:
-            self._on_record(Opening(agent=spec, settings=self._settings), asyncio.get_running_loop().time())
+        if self._tap is not None:
+            self._tap.session_input(Opening(agent=spec, settings=self._settings), asyncio.get_running_loop().time())
         try:
             if self._settings.holdback_ms:
                 self._transport.hold_back(self._settings.holdback_ms)
@@ -384,9 +384,12 @@ class RealtimeSession:
         if isinstance(event, server.ResponseOutputAudioDelta):
             # Audio goes past the machine: it is told how much, not what.
             event = self._audio.received(event, now)
-        if self._on_record is not None:
-            self._on_record(event, now)
-        for command in self._machine.handle(event, now=now):
+        if self._tap is not None:
+            self._tap.session_input(event, now)
+        wanted = self._machine.handle(event, now=now)
+        if self._tap is not None and wanted:
+            self._tap.session_commands(wanted, now)  # all of them, before the first has consequences
+        for command in wanted:
             self._perform(command, now)
         for audio in self._audio.take(now):
             self._deliver(audio)

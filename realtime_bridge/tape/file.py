@@ -52,11 +52,16 @@ class TapeFile:
         try:
             waiting_bytes = self._writer.append(time, source, payload)
         except MisuseError as e:
-            self._flush(time)
-            self._file.give_up(str(e))
+            self.give_up(str(e))
             return
         if waiting_bytes >= CHUNK_BYTES or time >= self._chunk_ends_at:
             self._flush(time)
+
+    def give_up(self, reason: str) -> None:
+        """End the tape here, and report why."""
+        if self._file.is_open:
+            self._flush(self._chunk_ends_at)
+            self._file.give_up(reason)
 
     async def close(self) -> None:
         """Write what is left and close the file; bounded, idempotent."""

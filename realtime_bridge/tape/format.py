@@ -64,9 +64,11 @@ class Source(IntEnum):
     MODEL = 1  # a message of the model
     PROGRAM = 2  # a call of the program: interrupt, mute, send a message
     TIMER = 3  # a deadline of the machines came
-    RESULT = 4  # the outcome of slow work: a tool, a guardrail, an approval, a new id
-    TO_PHONE = 5  # an output, for comparison
-    TO_MODEL = 6  # an output, for comparison
+    SESSION = 4  # an input of the session core, as `session.journal` writes it; the opening first
+    NOTE = 5  # for people and programs that look for something: JSON with a "kind"; no machine's input
+    TO_PHONE = 6  # the bridge's outputs, for comparison
+    TO_MODEL = 7
+    FROM_SESSION = 8  # the session core's
 
     @property
     def is_output(self) -> bool:

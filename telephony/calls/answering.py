@@ -25,7 +25,7 @@ from realtime_bridge.transport.base import ModelLost
 from realtime_bridge.transport.endpoint import realtime_endpoint
 from realtime_bridge.transport.model_socket import ModelSocket, OpenModel
 from realtime_bridge.transport.waiting import WaitingModels
-from telephony.agents import AgentDirectory
+from telephony.agents import AgentDirectory, PhoneAgent
 from telephony.call_details import CallDetails
 from telephony.calls.context import PastCalls, PhoneContext
 from telephony.calls.expected import ExpectedCall, ExpectedCalls
@@ -55,7 +55,7 @@ class Switchboard:
 
     def __init__(
         self,
-        agents: Agent | AgentDirectory,
+        agents: Agent | PhoneAgent | AgentDirectory,
         *,
         model: str,
         openai: AsyncOpenAI | None = None,
@@ -79,7 +79,7 @@ class Switchboard:
         """
         if openai is None and open_model is None:
             raise MisuseError("a switchboard needs a model: give `openai` or `open_model`")
-        self.agents = AgentDirectory(agents) if isinstance(agents, Agent) else agents
+        self.agents = agents if isinstance(agents, AgentDirectory) else AgentDirectory(agents)
         self.live = LiveCalls()
         self._model = model
         self._openai = openai
@@ -102,7 +102,7 @@ class Switchboard:
     def answer(self, start: Start, line: PhoneLine) -> TwilioTransport:
         """Begin to talk to this call; see `AnswerCall`."""
         expected = self._expected.take(start.call_sid)
-        agent = self.agents.get(expected.details.agent)
+        agent = self.agents.get(expected.details.agent).agent
         recorder = self._recorder(start, expected.details, agent)
         transport = TwilioTransport(start, line, open_model=self._models.for_call(), audio=self._audio, tap=recorder)
         control = self._control(transport, expected.details)
@@ -168,7 +168,13 @@ class Switchboard:
             record = None
             if recorder is not None:
                 record = await self._write_down(session, recorder, control.ending or reason)
-            ending = CallEnding(reason=control.ending or reason, in_order=in_order, record=record)
+            ending = CallEnding(
+                reason=control.ending or reason,
+                in_order=in_order,
+                stream_sid=transport.stream_sid,
+                record=record,
+                recording=None if recorder is None else recorder.place,
+            )
             log.info("the call is over: %s", ending.reason)
             self.live.ended(expected.details, ending)
 
@@ -185,6 +191,7 @@ class Switchboard:
             approvals=self._approvals,
             greeting=context.details.opening or True,
             context=context,
+            tap=recorder,
         )
         if recorder is not None:
             session.on(None, recorder.session_event)

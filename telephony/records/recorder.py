@@ -1,7 +1,8 @@
 """Writes one call down while it goes on: the tape, the recording, and what call.json will say.
 
-It sees what passes through the bridge (as its `CallTap`) and what the session tells (as a listener), and never slows or
-stops either: files are written in the background, and a disk that fails ends the recording, not the call.
+It sees what passes through the bridge (as its `CallTap`) and through the session's core (as its `SessionTap`) and what
+the session tells (as a listener), and never slows or stops them: files are written in the background, and a disk that
+fails ends the recording, not the call.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Iterable
+import platform
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from math import floor
 from typing import Literal
 
@@ -20,7 +23,9 @@ import msgspec
 
 from realtime_bridge.audio.transcode import AudioKind
 from realtime_bridge.session import events
+from realtime_bridge.session.commands import Command
 from realtime_bridge.session.items import HistoryItem
+from realtime_bridge.session.journal import Record, encode_command, encode_record, hide_secrets_in_frame
 from realtime_bridge.session.usage import Tokens
 from realtime_bridge.tape import Source, TapeFile
 from realtime_bridge.transport.base import PlaybackFinished, PlaybackInterrupted, PlaybackStarted
@@ -30,16 +35,17 @@ from telephony.bridge_inputs import ProgramInput, Tick
 from telephony.latency import Latencies
 from telephony.playout import PlayedSpan
 from telephony.records.folder import CallFolder
+from telephony.records.phone_clock import PhoneClock
 from telephony.records.record import Approval, BargeIn, CallRecord, Handoff, Line, ToolUse
+from telephony.records.recording import SAMPLES_PER_MS
 from telephony.records.recording_file import RecordingFile
 from telephony.twilio.media_stream import decode_command
 from telephony.twilio.messages import Dtmf, Mark, Media, PlayMedia, Stop
 
 log = logging.getLogger(__name__)
 
-OUTPUT_BYTES_WHOLE = (
-    512  # longer outputs are audio: the tape keeps their digest, enough to tell whether a replay differs
-)
+OUTPUT_BYTES_WHOLE = 512  # longer outputs are audio, mostly: their digest tells whether a replay differs
+OUTPUT_BYTES_SHOWN = 40  # of those: how they begin
 PROBLEMS_MAX = 100
 STREAM_AGE_S_MAX = 10.0  # of a stream, when its call is answered
 ARGUMENTS_DEPTH_MAX = 64  # of a tool's arguments
@@ -55,6 +61,7 @@ class CallHead(msgspec.Struct, frozen=True, kw_only=True):
     """What is known when the call begins; the tape's metadata. Numbers masked, where they shall be.
 
     `clock_s`: what our monotonic clock showed at the tape's time 0. A replay needs it to reckon with the same floats.
+    The versions are filled in by the recorder.
     """
 
     call_sid: str
@@ -66,15 +73,19 @@ class CallHead(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     audio: AudioKind
     clock_s: float
+    package_version: str = ""
+    python_version: str = ""
 
 
 class CallRecorder:
-    """A `CallTap`; `session_event` is a session's listener. End with `close`."""
+    """A `CallTap` and a `SessionTap`; `session_event` is a session's listener. End with `close`."""
 
     def __init__(self, head: CallHead, folder: CallFolder, disk: Executor, *, clock: Callable[[], float]) -> None:
         """Makes the call's directory. `clock`: the bridge's. Raises OSError when the directory cannot be made."""
         folder.create()
-        self._head = head
+        self._head = head = msgspec.structs.replace(
+            head, package_version=_package_version(), python_version=platform.python_version()
+        )
         self._folder = folder
         self._disk = disk
         self._clock = clock
@@ -89,7 +100,7 @@ class CallRecorder:
             on_problem=self._problem,
         )
         self._recording = RecordingFile(folder.recording, disk, on_problem=self._problem)
-        self._phone_zero: float | None = None  # our time of the phone's time 0, as early as any message suggests
+        self._phone_clock = PhoneClock(self._began)
         self._wild_stamp = False  # a broken phone's timestamps have been told of
         self._caller_to_model = Latencies()
         self._model_to_caller = Latencies()
@@ -102,6 +113,11 @@ class CallRecorder:
         self._barge_ins: list[BargeIn] = []
         self._cost: float | None = None
         self.item_wire_start: dict[str, int] = {}  # where each item that was heard begins in all audio ever sent
+
+    @property
+    def place(self) -> str:
+        """Where the records lie, below the data directory."""
+        return self._folder.place
 
     # ---- what passes through the bridge: CallTap ---------------------------------------------------------------------
 
@@ -118,18 +134,17 @@ class CallRecorder:
                 self._problem(f"caller audio was stamped {media.timestamp_ms} ms, long before that: not recorded")
             self._wild_stamp = True
             return
-        if self._phone_zero is None or zero < self._phone_zero:
-            self._phone_zero = zero
+        self._phone_clock.heard(media.timestamp_ms, len(media.mulaw) / SAMPLES_PER_MS, now)
         self._recording.caller_audio(media.timestamp_ms, media.mulaw)
 
     def model_frame(self, frame: bytes, now: float) -> None:
         self._input = "model"
-        self._tape.append(now - self._began, Source.MODEL, frame)
+        self._tape.append(now - self._began, Source.MODEL, hide_secrets_in_frame(frame))
 
     def program_input(self, event: ProgramInput | Tick, now: float) -> None:
         self._input = "program"
         source = Source.TIMER if type(event) is Tick else Source.PROGRAM
-        self._tape.append(now - self._began, source, encode(event))
+        self._tape.append(now - self._began, source, hide_secrets_in_frame(encode(event)))
 
     def command(self, command: ToPhone | ToModel, now: float) -> None:
         took_ms = (self._clock() - now) * 1000
@@ -149,9 +164,32 @@ class CallRecorder:
     def played(self, spans: list[PlayedSpan], round_trip_ms: float) -> None:
         for span in spans:
             # Sent at our time, played one way later; the phone's audio took the other way to us: a round trip together.
-            at_ms = self._on_phone_ms(span.played_at) + round_trip_ms
+            at_ms = self._phone_clock.at_ms(span.played_at) + round_trip_ms
             self._recording.agent_played(span.wire_start, span.wire_end, at_ms)
             self.item_wire_start.setdefault(span.key.item_id, span.wire_start)
+
+    # ---- what passes through the session's core: SessionTap --------------------------------------------------------------
+
+    def session_input(self, record: Record, now: float) -> None:
+        try:
+            payload = encode_record(record)
+        except (TypeError, ValueError, RecursionError) as e:
+            self._tape.give_up(f"{type(record).__name__} cannot be written: {e}")
+        else:
+            self._tape.append(now - self._began, Source.SESSION, payload)
+
+    def session_commands(self, commands: Sequence[Command], now: float) -> None:
+        try:
+            payloads = [on_tape(encode_command(command)) for command in commands]
+        except (TypeError, ValueError, RecursionError) as e:
+            self._tape.give_up(f"what the session said cannot be written: {e}")
+            return
+        for payload in payloads:
+            self._tape.append(now - self._began, Source.FROM_SESSION, payload)
+
+    def note(self, kind: str, now: float, **more: object) -> None:
+        """Something that people look for on a tape: any JSON."""
+        self._tape.append(now - self._began, Source.NOTE, msgspec.json.encode({"kind": kind, **more}))
 
     # ---- what the session tells --------------------------------------------------------------------------------------
 
@@ -290,13 +328,9 @@ class CallRecorder:
 
     # ---- time and trouble ----------------------------------------------------------------------------------------------
 
-    def _on_phone_ms(self, at: float) -> float:
-        """A time of ours on the phone's clock, which the recording is on."""
-        zero = self._phone_zero if self._phone_zero is not None else self._began
-        return max(0.0, (at - zero) * 1000)
-
     def _now_ms(self) -> int:
-        return round(self._on_phone_ms(self._clock()))
+        """On the phone's clock, which the recording is on."""
+        return round(self._phone_clock.at_ms(self._clock()))
 
     def _problem(self, message: str) -> None:
         if len(self._problems) < PROBLEMS_MAX:
@@ -309,11 +343,20 @@ def tape_zero(clock_s: float) -> float:
     return floor(clock_s * 2**20) / 2**20
 
 
+def _package_version() -> str:
+    try:
+        return version("realtime-bridge")
+    except PackageNotFoundError:  # run from a source tree that was never installed
+        return ""
+
+
 def on_tape(frame: bytes) -> bytes:
-    """An output as the tape keeps it: whole, or (audio) its digest."""
+    """An output as the tape keeps it: whole; or, of a long one, `#`, its digest, and how it begins. No credentials."""
+    frame = hide_secrets_in_frame(frame)
     if len(frame) <= OUTPUT_BYTES_WHOLE:
         return frame
-    return b"#" + hashlib.blake2b(frame, digest_size=16).hexdigest().encode()
+    digest = hashlib.blake2b(frame, digest_size=16).hexdigest().encode()
+    return b"#%b %b" % (digest, frame[:OUTPUT_BYTES_SHOWN])
 
 
 def _is_said(item: HistoryItem) -> bool:

@@ -74,9 +74,9 @@ class _Replay:
         self._replayed: list[Output] = []  # answers to it, now
 
     def take(self, record: TapeRecord) -> None:
-        if record.source.is_output:
+        if record.source in (Source.TO_PHONE, Source.TO_MODEL):
             self._taped.append((record.source, record.payload))
-        elif record.source is not Source.RESULT:
+        elif record.source not in (Source.SESSION, Source.FROM_SESSION, Source.NOTE):
             self._compare(self._taped)
             self._input = record
             self._replayed = self._answers(record)

@@ -290,16 +290,30 @@ def test_the_model_session_is_changed_in_time():
     run(main)
 
 
+class Tape:
+    def __init__(self):
+        self.records = []
+        self.commands = []
+
+    def session_input(self, record, now):
+        self.records.append((now, record))
+
+    def session_commands(self, commands, _now):
+        self.commands.append(commands)
+
+
 def test_what_was_recorded_replays():
     async def main():
-        records = []
-        async with session(on_record=lambda record, now: records.append((now, record))) as (made, transport):
+        tape = Tape()
+        async with session(tap=tape) as (made, transport):
             await made.send_message("hello")
             transport.reply("Hi", to=await transport.wait_for("response.create"), calls=[("look_up", '{"order": "A"}')])
             await answer(transport)
-        (_, opening), *inputs = records
+        (_, opening), *inputs = tape.records
         assert isinstance(opening, Opening)
-        sent = [c.event for commands in replay(opening, inputs) for c in commands if hasattr(c, "event")]
+        replayed = [commands for commands in replay(opening, inputs) if commands]
+        assert replayed == tape.commands
+        sent = [c.event for commands in replayed for c in commands if hasattr(c, "event")]
         assert [e for e in sent if type(e).__module__.endswith("client")] == transport.sent
 
     run(main)

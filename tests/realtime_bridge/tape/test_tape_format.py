@@ -209,4 +209,4 @@ def test_a_header_that_cannot_be_written_is_refused(created_at, metadata, said):
 
 
 def test_outputs_are_told_from_inputs():
-    assert [source for source in Source if source.is_output] == [Source.TO_PHONE, Source.TO_MODEL]
+    assert [source for source in Source if source.is_output] == [Source.TO_PHONE, Source.TO_MODEL, Source.FROM_SESSION]

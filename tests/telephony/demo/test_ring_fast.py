@@ -115,10 +115,10 @@ def test_the_second_call_is_the_first(demos):
 
 def test_its_tape_and_recording_are_the_same_to_the_last_byte(demos):
     def taped(demo):
-        sid = demo.result["call_sid"].encode()
+        accidents = demo.result["call_sid"].encode() + rb'|"unix_s":[\d.]+'  # the wall clock: what day it is
         tape = read_tape(Path(demo.result["tape"]).read_bytes())
         head = {**tape.header.metadata, "call_sid": ""}
-        return head, [(r.time, r.source, re.sub(sid, b"", r.payload)) for r in tape]
+        return head, [(r.time, r.source, re.sub(accidents, b"", r.payload)) for r in tape]
 
     first, second = demos
     assert taped(first) == taped(second)

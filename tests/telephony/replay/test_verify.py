@@ -102,7 +102,7 @@ def test_frames_that_the_call_could_not_read_change_nothing(tape, tmp_path):
 
 def test_inputs_of_other_machines_are_passed_over(tape, tmp_path):
     shared = rewritten(
-        tape, tmp_path, lambda r: [r, TapeRecord(r.time, Source.RESULT, b"{}")] if r.source is Source.TO_MODEL else r
+        tape, tmp_path, lambda r: [r, TapeRecord(r.time, Source.SESSION, b"{}")] if r.source is Source.TO_MODEL else r
     )
     assert verify_tape(shared) == []
 
