@@ -39,6 +39,8 @@ class PhoneClock:
         if self._fresh and (self._fresh >= REFRESH_EVERY or len(self._samples) < REFRESH_EVERY):
             self._fresh = 0
             latest = min(self._samples) + STALL_S
-            in_time = [sample for sample in self._samples if sample <= latest]
-            self._zero = sum(in_time) / len(in_time)
+            in_time = sorted(sample for sample in self._samples if sample <= latest)
+            cut = len(in_time) // 4
+            middle = in_time[cut : len(in_time) - cut]
+            self._zero = sum(middle) / len(middle)
         return max(0.0, (at - self._zero) * 1000)

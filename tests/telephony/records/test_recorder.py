@@ -77,10 +77,10 @@ def call(tmp_path):
 
 def test_a_call_is_as_long_as_its_phone_says(call):
     for n in range(100):
-        call.now = BEGAN + 0.05 + n * 0.02
+        call.now = BEGAN + 0.07 + n * 0.02
         call.phone_sends(n * 20)
     record = call.end()
-    assert record.duration_ms == pytest.approx(2030 - 50, abs=1)
+    assert record.duration_ms == 2000
     assert call.wav_s == 2.0
     assert record.problems == ()
 
@@ -94,18 +94,18 @@ def test_a_frame_stamped_far_in_the_future_moves_no_clock_and_stretches_no_recor
     call.phone_sends(stamp_ms)
     call.now += 1.0
     record = call.end()
-    assert record.duration_ms == 1020
+    assert record.duration_ms == 1040
     assert call.wav_s == 0.04
     (problem,) = record.problems
     assert f"{stamp_ms} ms" in problem
 
 
-def test_the_first_frames_may_be_late_and_the_clock_goes_by_the_earliest(call):
+def test_the_first_frames_may_be_late_and_the_clock_goes_by_those_in_time(call):
     call.now += 3.0
     call.phone_sends(0)
     call.phone_sends(2900)
     record = call.end()
-    assert record.duration_ms == 2900
+    assert record.duration_ms == 2920
     assert record.problems == ()
 
 
@@ -135,7 +135,7 @@ def test_a_tool_is_written_down_with_its_arguments_and_times(call):
     tool_call(call, '{"order":"A1"}')
     (use,) = call.end().tools
     assert (use.name, use.arguments, use.outcome, use.output) == ("find", {"order": "A1"}, "done", "found")
-    assert (use.start_ms, use.end_ms) == (0, 200)
+    assert (use.start_ms, use.end_ms) == (20, 220)
 
 
 @pytest.mark.parametrize(
