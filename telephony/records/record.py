@@ -30,6 +30,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     agent: str | None = None  # who said it, if an agent did
     start_ms: int | None = None
     end_ms: int | None = None
+    answer_ms: int | None = None  # of an answer: from the end of the caller's words to its first sound heard
 
 
 class ToolUse(msgspec.Struct, frozen=True, kw_only=True):
