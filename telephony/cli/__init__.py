@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "local-model": "Serve the offline model alone.",
     "call": "Call somebody, and follow the call.",
     "calls": "Calls, live and past: transcript, events, recording.",
+    "replay": "Run recorded calls again: does this program still do the same?",
     "approvals": "Decide tool calls that wait for a person's word.",
     "token": "Bearer tokens for the API.",
     "operator": "People who decide and log in.",

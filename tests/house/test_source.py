@@ -11,7 +11,7 @@ LINES_MAX = {"realtime_bridge": 500, "telephony": 500, "tests": 700, ".ci": 100}
 # path -> why it is longer still. Few, and better split.
 LONGER: dict[str, str] = {}
 VAGUE_NAMES = {"base_utils", "common", "helper", "helpers", "misc", "tools_utils", "util", "utils"}
-BINARY = {".npz", ".wav"}
+BINARY = {".npz", ".tape", ".wav"}
 
 
 def texts():
