@@ -57,6 +57,7 @@ from rapidfuzz import process
 
 from realtime_bridge.errors import MisuseError
 from realtime_bridge.localmodel.brains.phrases import Phrase, parse_phrase
+from realtime_bridge.plain_yaml import PlainLoader
 
 START = "start"
 SCRIPT_BYTES_MAX = 1_000_000
@@ -177,11 +178,11 @@ def parse_script(text: str, *, source: str = "script") -> Script:
         raise MisuseError(f"{source}: longer than {SCRIPT_BYTES_MAX:,} characters")
     lines: dict[tuple[str | int, ...], int] = {}
     try:
-        root = yaml.compose(text, Loader=_Loader)
+        root = yaml.compose(text, Loader=PlainLoader)
         if root is None:
             raise MisuseError(f"{source}: empty; a script has at least 'rules'")
         _find_lines(root, (), lines, source)
-        document = yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of the safe loader
+        document = yaml.load(text, Loader=PlainLoader)  # noqa: S506 - a subclass of the safe loader
     except yaml.MarkedYAMLError as e:
         line = f", line {e.problem_mark.line + 1}" if e.problem_mark else ""
         raise MisuseError(f"{source}{line}: not YAML: {e.problem or e}") from e
@@ -195,23 +196,6 @@ def parse_script(text: str, *, source: str = "script") -> Script:
     if problems:
         raise MisuseError(_listed([f"{_place(where, lines, source)}: {what}" for where, what in problems]))
     return script
-
-
-class _Loader(yaml.SafeLoader):  # type: ignore[misc,unused-ignore]  # yaml ships no types
-    """The safe loader, with YAML 1.2's plain words: `yes` and `no` are what callers say, `10:30` is a time of day."""
-
-
-_Loader.yaml_implicit_resolvers = {}
-for _tag, _pattern, _first in (
-    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("null", r"~|null|Null|NULL|", "~nN\0"),
-    ("int", r"[-+]?[0-9]+", "-+0123456789"),
-    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
-    ("merge", r"<<", "<"),
-):
-    _Loader.add_implicit_resolver(
-        f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), ["", *_first] if _tag == "null" else list(_first)
-    )
 
 
 def _find_lines(
