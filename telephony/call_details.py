@@ -26,6 +26,7 @@ class CallDetails(msgspec.Struct, frozen=True, kw_only=True):
     machine_message: str = ""  # to leave there
     on_unknown: Literal["talk", "hang_up"] = "talk"  # when nobody can tell who has
     seconds_max: float | None = None  # of this call, where it is less than any call's
+    record: bool | None = None  # whether it is recorded; None: as its agent or the settings say
 
     @property
     def other_party(self) -> str:

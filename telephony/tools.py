@@ -1,4 +1,4 @@
-"""Tools for agents on the phone: hang up, transfer, press and collect keys, hold.
+"""Tools for agents on the phone: hang up, transfer, press and collect keys, hold, pause and stop the recording.
 
     from telephony.tools import collect_digits, hang_up, transfer_call
 
@@ -20,11 +20,22 @@ from telephony.calls.context import PhoneContext
 from telephony.steering.control import CallControl
 from telephony.steering.ending import HangUp
 
-__all__ = ["collect_digits", "hang_up", "hold_caller", "press_keys", "resume_caller", "transfer_call"]
+__all__ = [
+    "collect_digits",
+    "hang_up",
+    "hold_caller",
+    "pause_recording",
+    "press_keys",
+    "resume_caller",
+    "resume_recording",
+    "stop_recording",
+    "transfer_call",
+]
 
 # Longer than any limit on the steering itself, which tells more than a time-out can.
 TRANSFER_S_MAX: Final = 360.0
 KEYS_S_MAX: Final = 240.0
+ENTERED: Final = "digits"  # in `PhoneContext.data`: what the caller entered last, where it is secret
 _E164 = re.compile(r"\+[1-9]\d{6,14}")
 
 
@@ -58,7 +69,11 @@ async def press_keys(context: ToolContext[PhoneContext], keys: str) -> str:
 
 @tool(timeout_s=KEYS_S_MAX)
 async def collect_digits(
-    context: ToolContext[PhoneContext], digits_max: int = 16, timeout_s: float = 10.0, terminator: str = "#"
+    context: ToolContext[PhoneContext],
+    digits_max: int = 16,
+    timeout_s: float = 10.0,
+    terminator: str = "#",
+    secret: bool = False,
 ) -> str:
     """Let the caller enter digits on the phone's keypad, such as an account number or a PIN. Ask for them first, in the
     same turn ("Please enter your account number, and then the pound key"), then call this. It waits, and returns the
@@ -68,13 +83,18 @@ async def collect_digits(
         digits_max: How many digits at most. It is over when so many have come.
         timeout_s: Seconds to wait for the first digit after you have finished speaking; at most 120.
         terminator: The key that ends the entry early; it is not part of the result. Empty for none.
+        secret: For a card number or a PIN: the call is not recorded meanwhile, and you are told only how many digits
+            came. The tool that needs them knows where to find them.
     """
     try:
         digits = await _control(context).collect_digits(
-            digits_max=digits_max, timeout_s=timeout_s, terminator=terminator
+            digits_max=digits_max, timeout_s=timeout_s, terminator=terminator, secret=secret
         )
     except MisuseError as e:
         raise ToolError(str(e)) from e
+    if secret:
+        context.context.data[ENTERED] = digits
+        return f"The caller entered {len(digits)} digits; they are kept from you and from all records."
     return f"The caller entered {' '.join(digits)}." if digits else "The caller entered nothing."
 
 
@@ -93,6 +113,41 @@ async def resume_caller(context: ToolContext[PhoneContext]) -> str:
     """Take the caller off hold, to speak with them again."""
     await _control(context).resume()
     return "The caller hears you again. Thank them for waiting, and go on."
+
+
+@tool
+async def pause_recording(context: ToolContext[PhoneContext]) -> str:
+    """Pause the recording of this call, before the caller tells you something that must not be written down, such as a
+    card number. Call it before you ask for it, and resume_recording as soon as you have it; after some time the
+    recording resumes by itself.
+    """
+    try:
+        _control(context).recording.pause()
+    except MisuseError as e:
+        return f"There is nothing to pause: {e}. Go on."
+    return "The recording is paused."
+
+
+@tool
+async def resume_recording(context: ToolContext[PhoneContext]) -> str:
+    """Go on recording after pause_recording."""
+    try:
+        state = _control(context).recording.resume()
+    except MisuseError as e:
+        return f"There is nothing to resume: {e}. Go on."
+    return "The call is recorded again." if state == "on" else "The recording resumes in a moment."
+
+
+@tool
+async def stop_recording(context: ToolContext[PhoneContext]) -> str:
+    """The caller does not want this call to be recorded: stop the recording for good, and delete what there is of it.
+    Call it as soon as they say so, and then tell them that the call is not recorded.
+    """
+    try:
+        _control(context).recording.stop(delete=True, because="the caller did not want it")
+    except MisuseError as e:
+        return f"There is nothing to stop: {e}. Tell the caller so."
+    return "The recording has been stopped and deleted."
 
 
 def transfer_call(

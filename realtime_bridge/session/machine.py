@@ -32,6 +32,11 @@ from realtime_bridge.wire import Item, client
 _GREETING = "Greet the caller now, in one or two short sentences. Begin with: {words}"
 
 
+def greeting(words: str = "") -> dict[str, Any] | None:
+    """Parameters of the `response.create` by which the agent speaks first, with these words if they are given."""
+    return {"instructions": _GREETING.format(words=words)} if words else None
+
+
 class SessionMachine:
     """One conversation. `agent` speaks first; see `SessionSettings` for the rest."""
 
@@ -134,10 +139,8 @@ class SessionMachine:
         core.connected = True
         self._recovery.started(started.unix_s)
         core.emit(events.HistoryUpdated(history=self.history))
-        if core.settings.greeting is True:
-            self._demand(None)
-        elif core.settings.greeting:
-            self._demand({"instructions": _GREETING.format(words=core.settings.greeting)})
+        if wanted := core.settings.greeting:
+            self._demand(greeting("" if wanted is True else wanted))
 
     def _message_sent(self, message: inputs.MessageSent) -> None:
         core = self._core

@@ -20,6 +20,7 @@ from realtime_bridge.audio.transcode import AudioKind
 from realtime_bridge.errors import BridgeError, MisuseError
 from realtime_bridge.realtime import RealtimeSession
 from realtime_bridge.session.events import SessionEnd, SessionError
+from realtime_bridge.session.machine import greeting
 from realtime_bridge.session.usage import Tokens
 from realtime_bridge.transport.base import ModelLost
 from realtime_bridge.transport.endpoint import realtime_endpoint
@@ -30,6 +31,7 @@ from telephony.call_details import CallDetails
 from telephony.calls.context import PastCalls, PhoneContext
 from telephony.calls.expected import ExpectedCall, ExpectedCalls
 from telephony.calls.live import CallEnding, LiveCall, LiveCalls
+from telephony.calls.recording_policy import EarlierStreams, RecordingPolicy
 from telephony.records.folder import CallFolder
 from telephony.records.record import CallRecord
 from telephony.records.recorder import CallHead, CallRecorder, tape_zero
@@ -68,12 +70,14 @@ class Switchboard:
         approvals: ApprovalSettings | None = None,
         control: MakeControl | None = None,
         past_calls: PastCalls | None = None,
+        recording: RecordingPolicy | None = None,
         on_item_starts: Callable[[dict[str, int]], None] | None = None,
     ) -> None:
         """`openai` tells where the model is; or `open_model` connects to it. Raises MisuseError without either.
 
         `data_dir` None: calls are not recorded. `disk`: writes the records. `config`, `rotate_after_s`: see `RealtimeSession`. `control`:
-        default, a steering without a way to Twilio's API. `past_calls`: what agents are told of earlier calls.
+        default, a steering without a way to Twilio's API. `past_calls`: what agents are told of earlier calls. `recording`:
+        by default all calls are recorded, without a word to the caller.
 
         `on_item_starts` is given where each item that was heard begins in all audio sent to the phone, in bytes.
         """
@@ -92,6 +96,8 @@ class Switchboard:
         self._rotate_after_s = rotate_after_s
         self._approvals = approvals
         self._control = control or CallControl
+        self._recording = recording or RecordingPolicy()
+        self._earlier = EarlierStreams()
         self._on_item_starts = on_item_starts
         self._calls: set[asyncio.Task[None]] = set()
 
@@ -102,11 +108,15 @@ class Switchboard:
     def answer(self, start: Start, line: PhoneLine) -> TwilioTransport:
         """Begin to talk to this call; see `AnswerCall`."""
         expected = self._expected.take(start.call_sid)
-        agent = self.agents.get(expected.details.agent).agent
+        agent = self.agents.get(expected.details.agent)
         recorder = self._recorder(start, expected.details, agent)
         transport = TwilioTransport(start, line, open_model=self._models.for_call(), audio=self._audio, tap=recorder)
         control = self._control(transport, expected.details)
-        talk = self._talk(agent, transport, control, expected, recorder)
+        if recorder is not None:
+            told = self._earlier.were_told(start.call_sid)
+            notice = "" if told else self._recording.notice_of(agent)
+            control.recording.attach(recorder, notice=notice, greeting=greeting(expected.details.opening))
+        talk = self._talk(agent.agent, transport, control, expected, recorder)
         call = asyncio.get_running_loop().create_task(talk, name=f"call {start.call_sid}")
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
@@ -167,7 +177,8 @@ class Switchboard:
             await control.close()
             record = None
             if recorder is not None:
-                record = await self._write_down(session, recorder, control.ending or reason)
+                self._earlier.ended(transport.call_sid, control.recording.state)
+                record = await self._write_down(session, recorder, control, reason)
             ending = CallEnding(
                 reason=control.ending or reason,
                 in_order=in_order,
@@ -189,7 +200,7 @@ class Switchboard:
             config=self._config,
             rotate_after_s=self._rotate_after_s,
             approvals=self._approvals,
-            greeting=context.details.opening or True,
+            greeting=False if context.control.recording.announces else context.details.opening or True,
             context=context,
             tap=recorder,
         )
@@ -197,9 +208,11 @@ class Switchboard:
             session.on(None, recorder.session_event)
         return session
 
-    async def _write_down(self, session: RealtimeSession | None, recorder: CallRecorder, reason: str) -> CallRecord:
+    async def _write_down(
+        self, session: RealtimeSession | None, recorder: CallRecorder, control: CallControl, reason: str
+    ) -> CallRecord:
         history, usage = ((), Tokens()) if session is None else (session.history, session.usage)
-        record = await recorder.close(history, usage, reason)
+        record = await recorder.close(history, usage, control.ending or reason, control.recording.consent())
         if self._on_item_starts is not None:
             try:
                 self._on_item_starts(recorder.item_wire_start)
@@ -207,8 +220,11 @@ class Switchboard:
                 log.exception("call %s: what listens for items has failed", record.call_sid)
         return record
 
-    def _recorder(self, start: Start, details: CallDetails, agent: Agent) -> CallRecorder | None:
-        if self._data_dir is None:
+    def _recorder(self, start: Start, details: CallDetails, agent: PhoneAgent) -> CallRecorder | None:
+        if self._data_dir is None or not self._recording.wants(details, agent):
+            return None
+        if self._earlier.refused(start.call_sid):
+            log.info("call %s has come back, and is not recorded, as was asked before", start.call_sid)
             return None
         clock = asyncio.get_running_loop().time
         head = CallHead(
@@ -224,7 +240,7 @@ class Switchboard:
         )
         try:
             folder = CallFolder.of_next_stream(self._data_dir, start.call_sid)
-            return CallRecorder(head, folder, self._disk, clock=clock)
+            return CallRecorder(head, folder, self._disk, clock=clock, redactor=self._recording.redactor)
         except (OSError, BridgeError) as e:
             log.error("call %s is not recorded: %s", start.call_sid, e)  # noqa: TRY400 - as above
             return None

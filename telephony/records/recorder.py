@@ -34,6 +34,7 @@ from telephony.bridge_commands import ToModel, ToPhone
 from telephony.bridge_inputs import ProgramInput, Tick
 from telephony.latency import Latencies
 from telephony.playout import PlayedSpan
+from telephony.records.consent import Consent, as_agreed
 from telephony.records.folder import CallFolder
 from telephony.records.phone_clock import PhoneClock
 from telephony.records.record import Approval, BargeIn, CallRecord, Handoff, Line, ToolUse
@@ -41,6 +42,7 @@ from telephony.records.recording import SAMPLES_PER_MS
 from telephony.records.recording_file import RecordingFile
 from telephony.twilio.media_stream import decode_command
 from telephony.twilio.messages import Dtmf, Mark, Media, PlayMedia, Stop
+from telephony.word_redaction import WordRedactor
 
 log = logging.getLogger(__name__)
 
@@ -80,8 +82,19 @@ class CallHead(msgspec.Struct, frozen=True, kw_only=True):
 class CallRecorder:
     """A `CallTap` and a `SessionTap`; `session_event` is a session's listener. End with `close`."""
 
-    def __init__(self, head: CallHead, folder: CallFolder, disk: Executor, *, clock: Callable[[], float]) -> None:
-        """Makes the call's directory. `clock`: the bridge's. Raises OSError when the directory cannot be made."""
+    def __init__(
+        self,
+        head: CallHead,
+        folder: CallFolder,
+        disk: Executor,
+        *,
+        clock: Callable[[], float],
+        redactor: WordRedactor | None = None,
+    ) -> None:
+        """Makes the call's directory. `clock`: the bridge's. `redactor`: blackens words of the record, not of the tape.
+
+        Raises OSError when the directory cannot be made.
+        """
         folder.create()
         self._head = head = msgspec.structs.replace(
             head, package_version=_package_version(), python_version=platform.python_version()
@@ -89,6 +102,7 @@ class CallRecorder:
         self._folder = folder
         self._disk = disk
         self._clock = clock
+        self._redactor = redactor or WordRedactor()
         self._began = head.clock_s
         self._started_at = datetime.now(UTC)
         self._problems: list[str] = []
@@ -276,8 +290,30 @@ class CallRecorder:
 
     # ---- the end -----------------------------------------------------------------------------------------------------
 
-    async def close(self, history: tuple[HistoryItem, ...], usage: Tokens, reason: str) -> CallRecord:
-        """Write everything to its end; returns what call.json says. A disk that fails is in its `problems`."""
+    def delete(self, now: float) -> None:
+        """Keep nothing of what was said: the files lose their names at once, and end with the call. Pause first."""
+        del now
+        self._disk.submit(self._unlink)
+
+    def _unlink(self) -> None:
+        for path in (self._folder.tape, self._folder.recording):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as e:
+                log.exception("call %s: %s cannot be deleted", self._head.call_sid, path.name)
+                self._problem(f"{path.name} could not be deleted: {e.strerror}")
+
+    async def close(
+        self,
+        history: tuple[HistoryItem, ...],
+        usage: Tokens,
+        reason: str,
+        consent: Consent = Consent(),  # noqa: B008 - frozen
+    ) -> CallRecord:
+        """Write everything to its end; returns what call.json says. A disk that fails is in its `problems`.
+
+        `consent`: how the recording was steered; what was not to be kept is left out.
+        """
         await self._tape.close()
         await self._recording.close()
         record = CallRecord(
@@ -305,14 +341,16 @@ class CallRecorder:
             cost_usd=self._cost,
             problems=tuple(self._problems),
         )
+        record = as_agreed(record, consent, self._redactor, self._phone_clock.at_ms)
         loop = asyncio.get_running_loop()
+        known = len(self._problems)
         for write in (self._folder.write_record, self._folder.write_timeline):
             try:
                 await loop.run_in_executor(self._disk, partial(write, record))
             except Exception as e:
                 log.exception("call %s: %s could not be written", self._head.call_sid, write.__name__)
                 self._problem(f"{write.__name__}: {e}")
-        return msgspec.structs.replace(record, problems=tuple(self._problems))
+        return msgspec.structs.replace(record, problems=(*record.problems, *self._problems[known:]))
 
     def _line(self, item: HistoryItem) -> Line:
         start_ms, end_ms = self._spoken.get(item.item_id, (None, None))

@@ -33,6 +33,7 @@ from telephony import tones
 from telephony.call_details import CallDetails
 from telephony.steering.activity import Activity
 from telephony.steering.control_keys import KeyDesk
+from telephony.steering.control_recording import RecordingDesk
 from telephony.steering.control_settings import ControlSettings
 from telephony.steering.control_speech import SpeechDesk
 from telephony.steering.control_transfer import TransferDesk, TransferRest
@@ -92,6 +93,7 @@ class CallControl:
         self._hang_ups: set[asyncio.Future[bool]] = set()
         self._keys = KeyDesk(self, settings.digits)
         self._speech = SpeechDesk(self)
+        self.recording = RecordingDesk(self, self._speech, settings.recording)
         self._hold_until: float | None = None
         self._free_since: float | None = now  # nothing of the steering's has been under way
         self._playing = 0  # pieces of our own audio that are being heard
@@ -101,7 +103,7 @@ class CallControl:
         self._jobs: set[asyncio.Task[None]] = set()
         self._begun = False  # the session has told something: it can be asked to speak
         self._over = False
-        self._alarm = Alarm(self._on_time)
+        self._alarm = Alarm(lambda: self._step(self._clock()))
 
     def attach(self, session: RealtimeSession) -> None:
         """Steer this session, on whose events all else depends. Once, before it is entered."""
@@ -181,29 +183,48 @@ class CallControl:
             raise MisuseError(f"say: 1 to {SAY_CHARS_MAX} characters")
         return await self._speech.say(text, interrupt=interrupt, hear=True) == "said"
 
-    async def play(self, mulaw: bytes) -> bool:
+    async def play(self, mulaw: bytes, seconds_max: float | None = None) -> bool:
         """The caller hears this recording (mu-law, 8 kHz) after what the agent is saying. True: to its end."""
-        return await self._play(mulaw)
+        if self._over:
+            return False
+        ahead_s = max(0.0, self._transport.plays_until() - self._clock()) + len(mulaw) / 8000
+        over = self._transport.play(mulaw)
+        self._playing += bool(mulaw)
+        try:
+            async with asyncio.timeout(min(ahead_s + HEARD_S_MAX, seconds_max or inf)):
+                return await asyncio.shield(over)
+        except TimeoutError:
+            return False
+        finally:
+            self._playing -= bool(mulaw)
+            self.rearm()
 
     async def press(self, digits: str) -> bool:
         """Press keys, as tones the far end hears: 0-9 * # A-D, `w` or `,` for half a second of pause, `W` for a whole.
 
         Raises MisuseError for others.
         """
-        return await self._play(tones.keypad_tones(digits))
+        return await self.play(tones.keypad_tones(digits))
 
     async def collect_digits(
-        self, *, digits_max: int = 16, timeout_s: float = 10.0, terminator: str = "#", pause_s: float | None = None
+        self,
+        *,
+        digits_max: int = 16,
+        timeout_s: float = 10.0,
+        terminator: str = "#",
+        pause_s: float | None = None,
+        secret: bool = False,
     ) -> str:
         """The keys that the caller presses next, which the model is not told of: up to `digits_max`, or the terminator
         (which is left out), or until no key comes for `pause_s`. "" when none comes within `timeout_s` of the agent's
-        last word. Raises MisuseError while other keys are being waited for.
+        last word. `secret`: nothing is recorded meanwhile. Raises MisuseError while other keys are being waited for.
         """
         if self._over:
             return ""
-        return await self._keys.collect(
-            digits_max=digits_max, timeout_s=timeout_s, terminator=terminator, pause_s=pause_s
-        )
+        with self.recording.secret(secret):
+            return await self._keys.collect(
+                digits_max=digits_max, timeout_s=timeout_s, terminator=terminator, pause_s=pause_s
+            )
 
     async def hold(self) -> None:
         """Put the caller on hold, once what the agent is saying has been heard; `hold_s_max` at most."""
@@ -239,6 +260,7 @@ class CallControl:
         """
         if not self._over:
             self._silence.switch_off()
+            self.recording.cannot_announce("an answering machine answered")
             await self._machine.leave(message, announcement_over=announcement_over, pause_s=pause_s)
 
     # ---- for tools, transfers and messages: what the steering is made of -----------------------------------------------
@@ -246,6 +268,10 @@ class CallControl:
     @property
     def over(self) -> bool:
         return self._over
+
+    @property
+    def is_ending(self) -> bool:
+        return self._ending.in_progress
 
     @property
     def on_hold(self) -> bool:
@@ -262,7 +288,7 @@ class CallControl:
 
     async def all_heard(self, seconds_max: float | None = None) -> bool:
         """Wait until the caller has heard all that was sent so far. False: not, or not for certain."""
-        return await self._play(b"", seconds_max)
+        return await self.play(b"", seconds_max)
 
     def when_heard(self, then: Callable[[], None]) -> None:
         """See `Steering`."""
@@ -302,21 +328,6 @@ class CallControl:
         except Exception:
             log.exception("call %s: a step of its steering has failed", self.details.call_sid)
 
-    async def _play(self, mulaw: bytes, seconds_max: float | None = None) -> bool:
-        if self._over:
-            return False
-        ahead_s = max(0.0, self._transport.plays_until() - self._clock()) + len(mulaw) / 8000
-        over = self._transport.play(mulaw)
-        self._playing += bool(mulaw)
-        try:
-            async with asyncio.timeout(min(ahead_s + HEARD_S_MAX, seconds_max or inf)):
-                return await asyncio.shield(over)
-        except TimeoutError:
-            return False
-        finally:
-            self._playing -= bool(mulaw)
-            self.rearm()
-
     # ---- what happens in the call --------------------------------------------------------------------------------------
 
     def _on_event(self, event: events.SessionEvent) -> None:
@@ -345,19 +356,18 @@ class CallControl:
         self._begun = True
         if self._session is not None:
             self._speech.begin(self._session)
+            self.recording.begin(self._session)
             before = () if self._transfers is None else self._transfers.said_before(self.details.call_sid)
             if before:
                 self.in_background(self._session.update_history(lambda history: (*before, *history)))
         self._step(now)
-
-    def _on_time(self) -> None:
-        self._step(self._clock())
 
     def _step(self, now: float) -> None:
         """All that is due."""
         if self._over or not self._begun:
             return
         self._speech.due(now)
+        self.recording.due(now)
         self._desk.due(now)
         self._keys.due(now)
         if self._hold_until is not None and now >= self._hold_until and not self._desk.in_progress:
@@ -406,9 +416,9 @@ class CallControl:
             self._desk.next_deadline(),
             self._hold_until if self._hold_until is not None and not self._desk.in_progress else inf,
             self._speech.next_deadline(),
+            self.recording.next_deadline(),
         )
-        at = min(deadlines)
-        self._alarm.set(at if at < inf else None)
+        self._alarm.set(at if (at := min(deadlines)) < inf else None)
 
     def _hold_is_over(self) -> None:
         self.take_line_back()
@@ -417,7 +427,7 @@ class CallControl:
 
     def stop_agent(self) -> None:
         """See `control_keys.Steering`."""
-        if self._activity.agent_talks(self._clock()) and not self._ending.in_progress:
+        if self._activity.agent_talks(self._clock()) and not (self.is_ending or self.recording.announces):
             self.in_background(self.interrupt())
 
     def tell_as_caller(self, message: str) -> None:
@@ -487,3 +497,4 @@ class CallControl:
         self._settle_hang_ups(ended=True)
         self._keys.end()
         self._speech.end()
+        self.recording.end()

@@ -123,6 +123,18 @@ class TransferSettings(_Settings, frozen=True, kw_only=True):
         self._within("consult_s", 10.0, 300.0)
 
 
+class RecordingSettings(_Settings, frozen=True, kw_only=True):
+    """`pause_s_max`: after so long a pause of the recording ends by itself. `notice_s_max`: the longest that the caller's
+    hearing of the notice may take; then the call goes on, unrecorded."""
+
+    pause_s_max: float = 120.0
+    notice_s_max: float = 30.0
+
+    def __post_init__(self) -> None:
+        self._within("pause_s_max", 5.0, 1800.0)
+        self._within("notice_s_max", 5.0, 120.0)
+
+
 class ControlSettings(_Settings, frozen=True, kw_only=True):
     """Everything about the steering of one call. `public_url`: this server as Twilio reaches it, for its webhooks.
 
@@ -136,6 +148,7 @@ class ControlSettings(_Settings, frozen=True, kw_only=True):
     digits: DigitSettings = DigitSettings()
     machine: MachineSettings = MachineSettings()
     transfer: TransferSettings = TransferSettings()
+    recording: RecordingSettings = RecordingSettings()
     goodbye: str = "Goodbye!"
     goodbye_s_max: float = 30.0
     goodbye_wait_s: float = 6.0

@@ -23,8 +23,7 @@ class Do(Enum):
 
 
 class RecordingSwitch:
-    def __init__(self, *, pause_s_max: float) -> None:
-        self._pause_s_max = pause_s_max
+    def __init__(self) -> None:
         self._paused_until: dict[PauseReason, float] = {}
         self._deleted = False
 
@@ -53,9 +52,9 @@ class RecordingSwitch:
             return self._lift("notice")
         return self._lift("notice") if heard else self.stop(delete=True)
 
-    def pause(self, reason: PauseReason, now: float, seconds: float | None = None) -> list[Do]:
-        """For so many seconds, or as many as a pause may last. Once more: from now on."""
-        return self._pause(reason, now + min(self._pause_s_max if seconds is None else seconds, self._pause_s_max))
+    def pause(self, reason: PauseReason, until: float) -> list[Do]:
+        """Once more for the same reason: until then instead."""
+        return self._pause(reason, until)
 
     def resume(self, reason: PauseReason = "asked") -> list[Do]:
         return self._lift(reason)

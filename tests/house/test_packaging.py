@@ -19,6 +19,7 @@ BROUGHT_BY = {
     "hibari": "hibari-tts",
     "opentelemetry": "opentelemetry-sdk",  # and what it needs; a namespace of many
     "pydantic_core": "pydantic",  # pins it to the letter
+    "re2": "google-re2",
     "referencing": "jsonschema",  # whose registries are of its types
     "text_to_num": "text2num",
     "yaml": "pyyaml",
