@@ -126,6 +126,7 @@ class HangUp:
 
 
 TakesTurn: TypeAlias = AfterTurn | IntoUtterance | GoOn
+_LEAVE = (AfterTurn, GoOn, StayOnLine, HangUp)
 Step: TypeAlias = Say | WaitForAgent | InterruptAfter | TakesTurn | Pause | Press | Until | StayOnLine | HangUp
 
 
@@ -202,9 +203,13 @@ class ScriptedCaller:
             self._phone.hang_up(now)
 
     def give_up(self, why: str) -> None:
-        """The call ended from outside; a `failure` unless the script was finished, or waited for that."""
-        if not self.finished and not isinstance(self._steps[self._index], StayOnLine):
-            self.failure = f"{self.step}: {why}"
+        """The call ended from outside; a `failure` unless the script was finished or waited for that, or its caller had
+        nothing left to do but to take leave."""
+        if not self.finished and not all(isinstance(step, _LEAVE) for step in self._steps[self._index :]):
+            self._fail(why)
+
+    def _fail(self, why: str) -> None:
+        self.failure = f"{self.step}: {why}"
 
     def _is_done(self, step: Step, now: float) -> bool:
         """True when the next step may begin."""
@@ -283,7 +288,7 @@ class ScriptedCaller:
     def _times_out(self, timeout_s: float, now: float, what: str) -> bool:
         """Never done; sets `failure` once the time is up."""
         if now - self._entered_at >= timeout_s:
-            self.give_up(f"the agent {what} within {timeout_s:g} s")
+            self._fail(f"the agent {what} within {timeout_s:g} s")
         return False
 
 

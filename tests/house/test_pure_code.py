@@ -83,6 +83,7 @@ PURE = {
         "phone_audio",
         "playout",
         "redaction",
+        "testing.caller_script",
         "testing.ear",
         "testing.far_end",
         "testing.hum",
