@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from realtime_bridge.errors import BridgeError
@@ -46,7 +45,7 @@ def _reconciling(store: Store, rest: TwilioRest, live: LiveCalls) -> Callable[[]
     def is_live(call_sid: str) -> bool:
         return live.get(call_sid) is not None
 
-    return lambda: reconcile(store, rest, datetime.now(UTC), is_live=is_live)
+    return lambda: reconcile(store, rest, store.now(), is_live=is_live)
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[Any]], name: str) -> None:

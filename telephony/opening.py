@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from msgspec.structs import replace
 from openai import AsyncOpenAI
 
 from realtime_bridge.agent import Agent
@@ -31,6 +32,7 @@ from telephony.calls.book import CallBook
 from telephony.calls.commands import CallCommands
 from telephony.calls.live import CallListener
 from telephony.calls.measures import CallMeasures
+from telephony.calls.recording_policy import RecordingPolicy
 from telephony.demo.agent import SCRIPT, front_desk
 from telephony.housekeeping import housekeeping
 from telephony.offline import OFFLINE_KEY, offline_model
@@ -40,15 +42,14 @@ from telephony.shared_tokens import SharedTokens
 from telephony.steering.control import CallControl
 from telephony.steering.control_settings import (
     ControlSettings,
-    LengthSettings,
-    MachineSettings,
+    RecordingSettings,
     SilenceSettings,
-    TransferSettings,
 )
 from telephony.steering.transfers import Transfers
 from telephony.store import RecordKeeper, Store
 from telephony.transport import TwilioTransport
 from telephony.twilio.rest import TwilioRest
+from telephony.word_redaction import WordRedactor
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ async def open_office(agent: Agent | PhoneAgent | None, settings: Settings) -> A
         stack.push_async_callback(approvals.close)
 
         def control(transport: TwilioTransport, details: CallDetails) -> CallControl:
-            how = _steering(settings, details)
+            how = _steering(settings, details, agents.get(details.agent).steering)
             return CallControl(transport, details, rest=rest, settings=how, transfers=transfers)
 
         switchboard = Switchboard(
@@ -103,11 +104,14 @@ async def open_office(agent: Agent | PhoneAgent | None, settings: Settings) -> A
             model=model,
             audio=settings.realtime_audio,
             rotate_after_s=settings.realtime_session_seconds,
-            data_dir=settings.data_dir if settings.record_calls else None,
+            data_dir=settings.data_dir,
             disk=stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="records")),
             approvals=ApprovalSettings(timeout_s=settings.approval_seconds),
             control=control,
             past_calls=book.past_calls,
+            recording=RecordingPolicy(
+                record=settings.record_calls, notice=settings.recording_notice, redactor=WordRedactor(settings.redact)
+            ),
         )
         for listener in (book, approvals, CallMeasures()):
             switchboard.live.add_listener(listener)
@@ -123,7 +127,9 @@ async def open_office(agent: Agent | PhoneAgent | None, settings: Settings) -> A
         commands.start()
         tokens = None
         if is_shared(settings):
-            tokens = SharedTokens(store.stream_tokens, lambda details: switchboard.expect(details, here=False))
+            tokens = SharedTokens(
+                store.stream_tokens, lambda details: switchboard.expect(details, here=False), clock=store.now
+            )
         yield Office(
             switchboard=switchboard,
             store=store,
@@ -181,12 +187,22 @@ def _announcer(settings: Settings) -> Announcer | None:
     return Announcer(settings.approval_webhook_url, settings.approval_webhook_secret.get_secret_value())
 
 
-def _steering(settings: Settings, details: CallDetails) -> ControlSettings:
-    seconds_max = min(details.seconds_max or settings.call_seconds_max, settings.call_seconds_max, CALL_SECONDS_LIMIT)
-    return ControlSettings(
-        public_url=settings.public_url or "",
-        length=LengthSettings(seconds_max=seconds_max),
+def _steering(settings: Settings, details: CallDetails, given: ControlSettings | None) -> ControlSettings:
+    """`given`: the agent's own. What the server allows, and what this call's placer has asked for, holds all the same."""
+    own = given or ControlSettings(
         silence=SilenceSettings(after_s=settings.silence_seconds),
-        machine=MachineSettings(on_machine=details.on_machine, message=details.machine_message),
-        transfer=TransferSettings(countries=settings.allowed_countries),
+        recording=RecordingSettings(pause_s_max=settings.recording_pause_seconds_max),
+    )
+    limits = (
+        details.seconds_max,
+        settings.call_seconds_max,
+        CALL_SECONDS_LIMIT,
+        None if given is None else given.length.seconds_max,
+    )
+    return replace(
+        own,
+        public_url=settings.public_url or "",
+        length=replace(own.length, seconds_max=min(limit for limit in limits if limit is not None)),
+        machine=replace(own.machine, on_machine=details.on_machine, message=details.machine_message),
+        transfer=replace(own.transfer, countries=settings.allowed_countries),
     )

@@ -17,7 +17,7 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -61,7 +61,7 @@ class _Waiting:
 class ApprovalDesk:
     """The waiting approvals of this process's calls. A `CallListener`; `start` it when the store's bus runs.
 
-    `announcer`: told of each request, and of its end. `clock`: the time of day.
+    `announcer`: told of each request, and of its end. `clock`: the time of day, by default the store's.
     """
 
     def __init__(
@@ -71,13 +71,13 @@ class ApprovalDesk:
         announcer: Announcer | None = None,
         look_again_s: float = LOOK_AGAIN_S,
         sweep_s: float = SWEEP_S,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], datetime] | None = None,
     ) -> None:
         self._store = store
         self._announcer = announcer
         self._look_again_s = look_again_s
         self._sweep_s = sweep_s
-        self._clock = clock
+        self._clock = clock or store.now
         self._waiting: dict[str, _Waiting] = {}  # by approval id, oldest first
         self._jobs: set[asyncio.Task[None]] = set()
         self._routines: list[asyncio.Task[None]] = []

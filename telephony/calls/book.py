@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -32,12 +32,10 @@ _TOLD: Final = {
 class CallBook:
     """A `CallListener`. `node`: this process's name in the store."""
 
-    def __init__(
-        self, store: Store, keeper: RecordKeeper, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-    ) -> None:
+    def __init__(self, store: Store, keeper: RecordKeeper, *, clock: Callable[[], datetime] | None = None) -> None:
         self._store = store
         self._keeper = keeper
-        self._clock = clock
+        self._clock = clock or store.now
         self._began: dict[str, datetime] = {}
 
     # ---- webhooks ----------------------------------------------------------------------------------------------------
@@ -61,13 +59,13 @@ class CallBook:
         call.session.on(None, lambda event: self._event(call.sid, event))
 
     def call_ended(self, details: CallDetails, ending: CallEnding) -> None:
-        began = self._began.pop(details.call_sid, ending.ended_at)
-        took = ending.ended_at - began
+        ended_at = self._clock()
+        began = self._began.pop(details.call_sid, ended_at)
         end = CallEnd(
             stream_sid=ending.stream_sid,
             disposition=ending.reason if ending.in_order else f"failed: {ending.reason}",
-            ended_at=ending.ended_at,
-            duration_ms=max(took // timedelta(milliseconds=1), 0),
+            ended_at=ended_at,
+            duration_ms=max((ended_at - began) // timedelta(milliseconds=1), 0),
             recording=ending.recording,
         )
         if ending.record is not None:

@@ -13,10 +13,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import time
 from collections import OrderedDict
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 import msgspec
@@ -33,7 +32,7 @@ COMMAND_TOPIC: Final = "call.command"
 RESULT_TOPIC: Final = "call.result"
 ANSWER_S_MAX: Final = 5.0  # for an answer from another node
 STARTED_AFTER_S: Final = 2.0  # what takes longer is answered as started
-AGE_S_MAX: Final = 30.0  # a command older than this is not carried out; the clocks of nodes may differ by less
+AGE_S_MAX: Final = 30.0  # a command older than this is not carried out
 AT_ONCE_MAX: Final = 20  # commands to one call
 REMEMBERED_MAX: Final = 5000  # ids of commands, so that one told twice runs once
 DETAIL_CHARS_MAX: Final = 500
@@ -128,6 +127,30 @@ class Say(_Command, frozen=True, kw_only=True, tag="say"):
         return {"heard": await call.control.say(self.text)}
 
 
+class PauseRecording(_Command, frozen=True, kw_only=True, tag="pause_recording"):
+    """Silence in the recording, for so long or as long as a pause may last."""
+
+    seconds: float | None = None
+
+    async def run(self, call: LiveCall) -> dict[str, Any]:
+        return {"recording": call.control.recording.pause(self.seconds)}
+
+
+class ResumeRecording(_Command, frozen=True, kw_only=True, tag="resume_recording"):
+    async def run(self, call: LiveCall) -> dict[str, Any]:
+        return {"recording": call.control.recording.resume()}
+
+
+class StopRecording(_Command, frozen=True, kw_only=True, tag="stop_recording"):
+    """`delete`: and keep nothing of what was recorded before."""
+
+    delete: bool = False
+
+    async def run(self, call: LiveCall) -> dict[str, Any]:
+        desk = call.control.recording
+        return {"recording": desk.stop(delete=self.delete, because="an operator deleted it")}
+
+
 class ShowState(_Command, frozen=True, kw_only=True, tag="state"):
     """How the call stands at this moment; changes nothing."""
 
@@ -172,7 +195,20 @@ class TransferTold(_Command, frozen=True, kw_only=True, tag="transfer_told"):
 
 
 CallCommand: TypeAlias = (
-    HangUp | Transfer | Press | Hold | Resume | Mute | Say | ShowState | MachineAnswered | TransferAsked | TransferTold
+    HangUp
+    | Transfer
+    | Press
+    | Hold
+    | Resume
+    | Mute
+    | Say
+    | PauseRecording
+    | ResumeRecording
+    | StopRecording
+    | ShowState
+    | MachineAnswered
+    | TransferAsked
+    | TransferTold
 )
 
 
@@ -184,6 +220,7 @@ def live_state(call: LiveCall) -> dict[str, Any]:
         "agent": session.current_agent.name,
         "started_at": call.started_at.isoformat(),
         "muted": session.muted,
+        "recording": call.control.recording.state,
         "quiet": session.quiet,
         "history": msgspec.to_builtins(session.history[-200:]),
         "usage": msgspec.to_builtins(session.usage),
@@ -200,13 +237,13 @@ class CallCommands:
         *,
         answer_s_max: float = ANSWER_S_MAX,
         started_after_s: float = STARTED_AFTER_S,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], datetime] | None = None,
     ) -> None:
         self._store = store
         self._live = live
         self._answer_s_max = answer_s_max
         self._started_after_s = started_after_s
-        self._clock = clock
+        self._clock = clock or store.now
         self._answers: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._running: dict[asyncio.Task[Any], str] = {}  # the command's task -> its call
@@ -250,7 +287,7 @@ class CallCommands:
         args = msgspec.to_builtins(command)
         verb = args.pop("verb")
         body = {
-            "id": command_id, "call_sid": call_sid, "verb": verb, "args": args, "by": by, "sent_at": self._clock(),
+            "id": command_id, "call_sid": call_sid, "verb": verb, "args": args, "by": by, "sent_at": self._clock().timestamp(),
         }  # fmt: skip
         answer = self._answers[command_id] = asyncio.get_running_loop().create_future()
         try:
@@ -309,7 +346,7 @@ class CallCommands:
 
     async def _execute(self, body: dict[str, Any]) -> Outcome:
         call_sid = str(body.get("call_sid"))
-        age_s = self._clock() - float(body.get("sent_at", 0.0))
+        age_s = self._clock().timestamp() - float(body.get("sent_at", 0.0))
         if age_s > AGE_S_MAX:
             raise CommandError("refused", f"the command is {age_s:.0f} s old; it was not carried out")
         call = self._live.get(call_sid)
@@ -352,7 +389,7 @@ class CallCommands:
     ) -> None:
         data = {"verb": command.verb, "by": by, "ok": error is None, "detail": str(error or ""), "result": result}
         try:
-            await self._store.calls.event(call_sid, "command", data, datetime.now(UTC))
+            await self._store.calls.event(call_sid, "command", data, self._clock())
         except StoreError as e:
             log.warning("call %s: %s is not among its events: %s", call_sid, command.verb, e)
 

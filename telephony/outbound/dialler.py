@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 from uuid import uuid4
@@ -75,7 +75,7 @@ class Dialler:
         settings: Settings,
         has_agent: Callable[[str], bool] = lambda _: True,
         limits: DialLimits | None = None,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], datetime] | None = None,
     ) -> None:
         """`rest` None: there are no credentials, and every call is refused. `has_agent`: whether an agent of that name
         is in the directory."""
@@ -84,7 +84,7 @@ class Dialler:
         self._settings = settings
         self._has_agent = has_agent
         self._limits = limits or DialLimits()
-        self._clock = clock
+        self._clock = clock or store.now
         self._news: dict[str, asyncio.Event] = {}  # attempts whose answer is lost, and that a callback may find
         self._dialling: set[asyncio.Task[Any]] = set()
 
@@ -170,6 +170,7 @@ class Dialler:
             "ring_seconds": request.ring_seconds or self._settings.ring_seconds,
             "call_seconds_max": request.call_seconds_max or self._settings.call_seconds_max,
             "requested_by": request.requested_by,
+            "record": request.record,
         }
         return AttemptRow(
             attempt_id=attempt_id,

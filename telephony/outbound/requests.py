@@ -33,7 +33,7 @@ class CallRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     `to` as people write it, with + and country. `agent`: its name in the server's directory, "" for the default one.
     `parameters` reach the agent. `on_machine`: `talk`, `hang_up`, or what to say after the beep; `wait_for_machine`
-    tells before the agent speaks. `idempotency_key`: asking twice with the same one places one call.
+    tells before the agent speaks. `record`: whether the call is recorded. `idempotency_key`: asking twice with the same one places one call.
     """
 
     to: str
@@ -45,6 +45,7 @@ class CallRequest(msgspec.Struct, frozen=True, kw_only=True):
     wait_for_machine: bool = False
     ring_seconds: int | None = None
     call_seconds_max: int | None = None
+    record: bool | None = None
     idempotency_key: str | None = None
     requested_by: str = ""
 

@@ -78,7 +78,7 @@ async def find_call(store: Store, rest: TwilioRest, attempt: AttemptRow) -> Twil
 async def reconcile(
     store: Store, rest: TwilioRest, now: datetime, *, is_live: Callable[[str], bool] = lambda _: False
 ) -> Reconciled:
-    """Settle attempts and calls that have been silent for too long. `is_live`: whether this process has that call.
+    """Settle attempts and calls that have been silent for too long, and calls whose final state was never told. `is_live`: whether this process has that call.
 
     Raises StoreError when the store cannot be read; what Twilio does not tell stays for the next run.
     """
@@ -89,6 +89,9 @@ async def reconcile(
     for call in await store.calls.unfinished(limit=UNSETTLED_MAX):
         if call.created_at < now - CALL_QUIET_AFTER and not round_.is_had(call):
             await round_.tolerant(call.call_sid, round_.close(call))
+    for call in await store.calls.untold(now - CALL_QUIET_AFTER, limit=UNSETTLED_MAX):
+        if not round_.is_had(call):  # else whoever had it asks, and nobody besides
+            await round_.tolerant(call.call_sid, round_.learn_state(call))
     if round_.done:
         log.info("reconciled with Twilio: %s", round_.done)
     return round_.done
@@ -160,6 +163,18 @@ class _Round:
         self.done.updated += await self.store.calls.status(row.call_sid, status, ended_at)
         if never_answered(status) or ended_at < self.now - FINISH_AFTER:
             self.done.finished += await self.store.calls.finish(row.call_sid, end_of(status, ended_at, call.duration_s))
+
+    async def learn_state(self, row: CallRow) -> None:
+        """The last word on a call whose record is there: it was said while nobody listened, as when a server ends."""
+        try:
+            call = await self.rest.fetch_call(row.call_sid)
+        except TwilioRestError as e:
+            if e.kind != "permanent":
+                raise
+            call = TwilioCall(sid=row.call_sid, status="completed")  # we had it, and it is not there any more
+        status = status_of(call)
+        if status is not None and is_final(status):
+            self.done.updated += await self.store.calls.status(row.call_sid, status, call.ended_at or self.now)
 
     async def _books(self, row: CallRow) -> TwilioCall:
         """The call as Twilio's books have it; failed where they do not (another account, or deleted there)."""

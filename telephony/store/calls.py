@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Column, ColumnElement, Connection, Table, func, insert, literal, or_, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Table, func, insert, literal, or_, select, text, update
 
 from telephony.store.cursors import cursor_of, older_than
 from telephony.store.database import Database, columns_of, to_struct, values_of
@@ -26,7 +26,7 @@ from telephony.store.rows import (
     ToolRow,
     TurnRow,
 )
-from telephony.store.schema import calls, events, tool_calls, turns
+from telephony.store.schema import GOING_ON, calls, events, tool_calls, turns
 from telephony.store.states import UNDER_WAY, is_final, may_follow
 
 PAGE_MAX: Final = 200
@@ -149,6 +149,17 @@ class Calls:
             query = query.where(calls.c.node == node)
         return await self._rows(query, "look for unfinished calls")
 
+    async def untold(self, before: datetime, *, limit: int = PAGE_MAX) -> tuple[CallRow, ...]:
+        """Calls whose last stream's end was stored before then, and whose final state at Twilio nobody told; oldest first.
+        Those that were transferred may go on there."""
+        query = (
+            select(*_CALL)
+            .where(text(GOING_ON), calls.c.finished_at < before)
+            .order_by(calls.c.finished_at)
+            .limit(limit)
+        )
+        return await self._rows(query, "look for calls without a final state")
+
     # ---- inside a transaction ----------------------------------------------------------------------------------------
 
     def _begin(self, c: Connection, row: CallRow) -> bool:
@@ -179,8 +190,8 @@ class Calls:
         last = max((stream.ended_at for stream in streams), default=end.ended_at)
         told["ended_at"] = (row.ended_at if is_final(row.status) else None) or max(last, end.ended_at)
         c.execute(update(calls).where(calls.c.call_sid == call_sid).values(told))
-        for table, parts in ((turns, end.transcript), (tool_calls, end.tools)):
-            _append(c, table, parts, call_sid, len(streams))
+        _append(c, turns, end.transcript, call_sid, len(streams))
+        _append(c, tool_calls, end.tools, call_sid, len(streams))
         return True
 
     def _locked(self, c: Connection, call_sid: str) -> CallRow | None:

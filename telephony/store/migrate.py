@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection, inspect, text
 
@@ -18,12 +19,21 @@ from telephony.store.database import Database
 from telephony.store.errors import StoreError
 from telephony.store.schema import HEAD, metadata
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
 log = logging.getLogger(__name__)
 
 SCRIPTS: Final = Path(__file__).with_name("migrations")
 MIGRATE_S_MAX: Final = 120.0
 RETRY_S: Final = 0.1
+# Alembic's `op` and `context` are the process's, and lead to one connection at a time.
+_ALEMBIC: Final = threading.Lock()
 _LOCK: Final = 0x7265616C74696D65  # any number that nobody else takes for Postgres's advisory locks
+
+
+class _AlembicIsBusy(Exception):  # noqa: N818 - no error: it is tried again
+    """It brings another database of this process up to date."""
 
 
 async def migrate(database: Database, target: str = HEAD) -> None:
@@ -37,6 +47,8 @@ async def migrate(database: Database, target: str = HEAD) -> None:
                     "bring the database up to date",
                     seconds_max=MIGRATE_S_MAX,
                 )
+        except _AlembicIsBusy:
+            await asyncio.sleep(RETRY_S)
         except StoreError as e:
             # SQLite's lock is waited for as long as a statement may take; another worker's migration may take longer.
             if not (database.is_sqlite and e.retryable and time.monotonic() < deadline):
@@ -55,8 +67,7 @@ def revision_of(connection: Connection) -> str | None:
 
 
 def _upgrade(connection: Connection, target: str) -> None:
-    from alembic import command  # noqa: PLC0415 - slow to import, and seldom needed
-    from alembic.config import Config  # noqa: PLC0415 - as above
+    from alembic.config import Config  # noqa: PLC0415 - slow to import, and seldom needed
     from alembic.script import ScriptDirectory  # noqa: PLC0415 - as above
 
     if connection.dialect.name == "postgresql":
@@ -82,6 +93,17 @@ def _upgrade(connection: Connection, target: str) -> None:
             "let DATABASE_URL lead to a database of its own",
             retryable=False,
         )
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of each of its own steps
-    command.upgrade(config, target)
+    _run(config, target)
     log.info("the database was at revision %s and is now at %s", revision, target)
+
+
+def _run(config: Config, target: str) -> None:
+    from alembic import command  # noqa: PLC0415 - as above
+
+    if not _ALEMBIC.acquire(blocking=False):
+        raise _AlembicIsBusy  # to wait here would hold up the event loop
+    try:
+        logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of each of its own steps
+        command.upgrade(config, target)
+    finally:
+        _ALEMBIC.release()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import text
@@ -21,6 +21,7 @@ from telephony.store.errors import StoreError
 from telephony.store.listening import listen
 from telephony.store.migrate import migrate
 from telephony.store.nodes import Nodes
+from telephony.store.shared_clock import SharedClock
 from telephony.store.stream_tokens import StreamTokens
 from telephony.store.suppressions import Suppressions
 
@@ -30,10 +31,6 @@ CLOSE_S_MAX: Final = 5.0
 RESTART_S: Final = 1.0
 SWEEP_S: Final = 60.0
 SILENT_NODES_KEPT: Final = timedelta(days=7)
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 class Store:
@@ -54,11 +51,15 @@ class Store:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, url: str, *, node: str, clock: Callable[[], datetime] = utc_now) -> AsyncIterator[Store]:
+    async def open(cls, url: str, *, node: str, clock: Callable[[], datetime] | None = None) -> AsyncIterator[Store]:
         """Connect to the database of a DATABASE_URL, and bring it up to date. `node`: this process's name, unlike that
-        of any other that uses the database. Raises StoreError, which says what to do."""
+        of any other that uses the database. `clock`: by default the database's. Raises StoreError, which says what to
+        do."""
         async with open_database(url) as database:
             await migrate(database)
+            if clock is None:
+                clock = SharedClock(database)
+                await clock.measure()
             store = cls(database, node, clock)
             await store.bus.start()
             tasks = [asyncio.create_task(_kept_up(name, work), name=name) for name, work in store._background().items()]
@@ -68,6 +69,11 @@ class Store:
                 for task in tasks:
                     task.cancel()
                 await asyncio.wait(tasks, timeout=CLOSE_S_MAX)
+
+    def now(self) -> datetime:
+        """The time of day that all processes on this database share: what is stored, and compared with what is stored,
+        goes by it."""
+        return self._clock()
 
     async def ping(self) -> None:
         """Whether the database answers. Raises StoreError when it does not."""
@@ -84,6 +90,8 @@ class Store:
         """Delete what has had its time."""
         while True:
             try:
+                if isinstance(self._clock, SharedClock):
+                    await self._clock.measure()
                 await self.bus.forget_old()
                 await self.stream_tokens.forget_expired(self._clock())
                 await self.nodes.forget_silent(self._clock() - SILENT_NODES_KEPT)

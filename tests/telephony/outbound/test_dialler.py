@@ -5,6 +5,7 @@ import contextlib
 from datetime import UTC, datetime, timedelta
 from random import Random
 
+import msgspec
 import pytest
 from support.dialling import ANN, BOB, CAL, FAULTS, FROM, TOO_MANY, dialling, patience
 
@@ -13,7 +14,7 @@ from telephony.outbound.machine import MachinePlan
 from telephony.outbound.requests import CallRequest, DialRefused
 from telephony.outbound.settlement import GIVE_UP_AFTER, LOST_AFTER, call_row, reconcile
 from telephony.store import Store
-from telephony.store.rows import AttemptRow
+from telephony.store.rows import AttemptRow, CallEnd
 from telephony.testing.twilio import Busy, NoAnswer
 
 LATER = LOST_AFTER + timedelta(seconds=5)
@@ -369,6 +370,37 @@ def test_calls_of_a_dead_node_are_closed_from_twilios_books_and_those_of_the_liv
                 world.store, world.rest, beat + timedelta(minutes=20), is_live={sids["ours"]}.__contains__
             )
             assert again.finished == 0
+
+    asyncio.run(scenario())
+
+
+def test_the_final_state_of_a_call_that_was_told_while_nobody_listened_is_asked_for(sqlite_url):
+    async def scenario():
+        async with dialling(sqlite_url) as world:
+            world.deaf = True
+            placed = await world.place(ANN)
+            await world.twilio.calls_to(ANN)[0].until_status("completed")
+            sids = {"told": placed.call_sid, "gone": "CA" + "f" * 32, "had": "CA" + "e" * 32}
+            for name, sid in sids.items():
+                row = call_row(await world.store.attempts.get(placed.attempt_id), sid)
+                end = CallEnd(disposition="transferred", ended_at=now(), duration_ms=1000)
+                await world.store.calls.finish(sid, end, call=msgspec.structs.replace(row, call_sid=sid))
+                node = world.store.node if name == "had" else "dead"
+                await world.store.calls.answered(sid, node, now(timedelta(hours=-1)))
+
+            async def states():
+                return {name: (await world.store.calls.get(sid)).status for name, sid in sids.items()}
+
+            await reconcile(world.store, world.rest, now(timedelta(seconds=50)))
+            assert set((await states()).values()) == {"in-progress"}  # Twilio may be about to say it
+            later = [
+                await reconcile(world.store, world.rest, now(LATER), is_live={sids["had"]}.__contains__)
+                for _ in range(2)
+            ]
+            assert (await states())["had"] == "in-progress"
+            assert (await states())["told"] == (await states())["gone"] == "completed"
+            assert (await world.store.calls.get(sids["told"])).disposition == "transferred"
+            assert [done.finished for done in later] == [0, 0]
 
     asyncio.run(scenario())
 

@@ -112,6 +112,15 @@ async def _open_and_close(url):
 
 
 @quietly()
+async def test_several_databases_are_made_at_once_in_one_process(tmp_path):
+    urls = [f"sqlite:///{tmp_path / str(number)}.db" for number in range(3)]
+    await asyncio.gather(*(_open_and_close(url) for url in [*urls, *urls]))
+    for url in urls:
+        async with open_database(url) as db:
+            assert await db.read(migrate.revision_of, "look") == HEAD
+
+
+@quietly()
 async def test_the_first_tables_become_those_of_today(empty_database_url):
     async with open_database(empty_database_url) as db:
         await migrate.migrate(db, "0001")
