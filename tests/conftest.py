@@ -1,16 +1,62 @@
-"""What takes long to start is shared by all tests of a session: models, a database server."""
+"""How the suite runs on a machine that has other things to do, and what takes long to start, which all tests share."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+from pathlib import Path
 
+import hypothesis
 import pytest
 from support.postgres import PostgresServer
 
 from realtime_bridge.localmodel.hibari_voice import HibariVoice
 from realtime_bridge.localmodel.moonshine import MoonshineRecognizer
 from telephony.store import Store
+
+# How long an example takes says nothing about it where others are at work.
+hypothesis.settings.register_profile("suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("suite")
+
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES_MIN = 1 << 30
+# Whole programs, which wait for real time: begun last, one of them would hold up the end. The longest come first.
+LONGEST = (
+    "telephony/end_to_end/test_disasters.py",
+    "telephony/end_to_end/test_calls.py",
+    "telephony/end_to_end/test_transfers.py",
+    "telephony/end_to_end",
+    "telephony/cli/test_serve_life.py",
+    "telephony/cli/test_call_command.py",
+    "telephony/outbound/test_dialler.py",
+    "telephony/cli",
+    "telephony/test_killed_model.py",
+    "telephony/testing",
+)
+
+
+def pytest_configure(config):
+    """Databases, tapes and recordings are told to reach the disk before all goes on: a disk in memory does not wait.
+
+    Whoever chooses a directory (`--basetemp`, TMPDIR, pytest's own variable) gets that one.
+    """
+    chosen = config.option.basetemp or os.environ.get("TMPDIR") or os.environ.get("PYTEST_DEBUG_TEMPROOT")
+    if not chosen and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES_MIN:
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
+
+
+def pytest_report_header(config):
+    return f"files of tests: {config._tmp_path_factory.getbasetemp()}"
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=_rank)
+
+
+def _rank(item):
+    path = item.path.relative_to(Path(__file__).parent).as_posix()
+    return next((rank for rank, begin in enumerate(LONGEST) if path.startswith(begin)), len(LONGEST))
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-from agents import function_tool, set_tracing_disabled
-from agents.realtime import RealtimeAgent, RealtimeRunner
 from openai import AsyncOpenAI
 from support.speech import plain_words
 
@@ -47,6 +45,16 @@ SCRIPT = parse_script(
 def server(recognizer, voice):
     brain = partial(ScriptBrain, SCRIPT)
     return LocalModelServer(brain_factory=brain, recognizer=recognizer, voice=voice, pace=Pace(speed=4.0))
+
+
+@pytest.fixture(scope="module")
+def agents_sdk():
+    """Imported when it is used: that takes seconds, and every process of the suite reads every file."""
+    import agents
+    from agents import realtime
+
+    agents.set_tracing_disabled(True)  # nothing here leaves the machine
+    return agents, realtime
 
 
 def speech(voice, text: str, *, pause_ms: int = 900) -> bytes:
@@ -125,22 +133,22 @@ def test_the_openai_client_holds_a_spoken_conversation_with_a_tool_call(server, 
     asyncio.run(main())
 
 
-def test_the_agents_sdk_holds_a_spoken_conversation_with_a_tool_call(server, recognizer, voice):
-    set_tracing_disabled(True)  # nothing here leaves the machine
+def test_the_agents_sdk_holds_a_spoken_conversation_with_a_tool_call(server, recognizer, voice, agents_sdk):
+    agents, realtime = agents_sdk
     asked = []
 
-    @function_tool
+    @agents.function_tool
     def find_order(order_id: str) -> str:
         """Find an order by its number."""
         asked.append(order_id)
         return json.dumps({"arrives": "Tuesday"})
 
-    agent = RealtimeAgent(name="Shop", instructions="You answer for a shop.", tools=[find_order])
+    agent = realtime.RealtimeAgent(name="Shop", instructions="You answer for a shop.", tools=[find_order])
 
     async def main():
         async with asyncio.timeout(TIMEOUT), server:
             config = {"url": f"{server.realtime_url}?model=gpt-realtime", "api_key": "any"}
-            async with await RealtimeRunner(agent).run(model_config=config) as session:
+            async with await realtime.RealtimeRunner(agent).run(model_config=config) as session:
                 await session.send_audio(speech(voice, "Where is my order number 1042?"))
 
                 audio, kinds = b"", []
@@ -167,14 +175,14 @@ def test_the_agents_sdk_holds_a_spoken_conversation_with_a_tool_call(server, rec
     asyncio.run(main())
 
 
-def test_a_caller_interrupts_an_agent_of_the_agents_sdk(server, recognizer, voice):
-    set_tracing_disabled(True)
-    agent = RealtimeAgent(name="Shop", instructions="You answer for a shop.")
+def test_a_caller_interrupts_an_agent_of_the_agents_sdk(server, recognizer, voice, agents_sdk):
+    _, realtime = agents_sdk
+    agent = realtime.RealtimeAgent(name="Shop", instructions="You answer for a shop.")
 
     async def main():
         async with asyncio.timeout(TIMEOUT), server:
             config = {"url": f"{server.realtime_url}?model=gpt-realtime", "api_key": "any"}
-            async with await RealtimeRunner(agent).run(model_config=config) as session:
+            async with await realtime.RealtimeRunner(agent).run(model_config=config) as session:
                 await session.send_audio(speech(voice, "What are your opening hours?"))
 
                 audio, interrupted = b"", False
