@@ -1,0 +1,101 @@
+"""One call of a trial: the caller and her agent on one line, and what is kept of it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import msgspec
+
+from realtime_bridge.session.events import SessionEvent
+from telephony.agents import AgentDirectory, PhoneAgent
+from telephony.call_details import CallDetails
+from telephony.calls.answering import Switchboard
+from telephony.calls.live import CallEnding, CallListener, LiveCall
+from telephony.records.record import CallRecord
+from telephony.replay.agent_work import AgentWork
+from telephony.replay.recorded_caller import RecordedCaller
+from telephony.replay.trial_approvals import TrialApprovals
+from telephony.replay.trial_models import Surroundings
+from telephony.replay.trial_tools import TrialTools
+from telephony.steering.control import CallControl
+from telephony.testing.network import Link
+from telephony.testing.phone import Ids, SimulatedPhone
+from telephony.testing.result import CallResult
+from telephony.testing.virtual_call import place_virtual_call
+
+ONE_WAY_MS: Final = 40.0  # of the networks of all calls but the first
+JITTER_MS: Final = 20.0
+TIMES_MAX: Final = 3.0  # as long as the recorded call, a call on trial may last,
+SECONDS_MORE: Final = 120.0  # and so much longer
+
+
+@dataclass(slots=True, kw_only=True)
+class TrialCall:
+    """`number`: from 1; it seeds the network's delays, of which the first call has none. A `CallListener` of its own."""
+
+    number: int
+    caller: RecordedCaller
+    tools: TrialTools
+    approvals: TrialApprovals
+    data_dir: Path
+    details: CallDetails | None = None
+    listeners: Sequence[CallListener] = ()
+    on_event: Callable[[SessionEvent], None] | None = None
+    record: CallRecord | None = None
+
+    async def place(self, agent: PhoneAgent, where: Surroundings) -> CallResult:
+        """The whole call. One that takes far longer than the recorded one is broken off; its result says so."""
+        setting, work = self.caller.setting, AgentWork()
+        ids = Ids(call_sid="CA" + secrets.token_hex(16))
+        switchboard = Switchboard(
+            AgentDirectory(replace(agent, agent=self.tools.equip(agent.agent), record=True)),
+            model=where.model,
+            openai=where.openai,
+            open_model=where.open_model,
+            audio=setting.audio,
+            data_dir=self.data_dir,
+            disk=where.disk,
+            config=setting.config or None,
+            control=partial(CallControl, settings=agent.steering),
+        )
+        listeners: list[CallListener] = [self, work, self.approvals, *self.listeners]
+        for listener in listeners:
+            switchboard.live.add_listener(listener)
+        switchboard.expect(msgspec.structs.replace(self.details or setting.details, call_sid=ids.call_sid))
+        phone = SimulatedPhone(ids)
+        call = place_virtual_call(
+            switchboard.answer,
+            self.caller.steps(work.is_busy),
+            phone=phone,
+            to_server=self._link(1),
+            to_phone=self._link(2),
+        )
+        try:
+            async with asyncio.timeout(self.seconds_max):
+                return await call
+        finally:
+            await switchboard.close()
+
+    @property
+    def seconds_max(self) -> float:
+        return self.caller.seconds * TIMES_MAX + SECONDS_MORE
+
+    def call_began(self, call: LiveCall) -> None:
+        if self.on_event is not None:
+            call.session.on(None, self.on_event)
+
+    def call_ended(self, _details: CallDetails, ending: CallEnding) -> None:
+        self.record = ending.record
+
+    def _link(self, way: int) -> Link | None:
+        if self.number == 1:
+            return None
+        rng = Random(2 * self.number + way)  # noqa: S311 - repeatable is what it must be
+        return Link(ONE_WAY_MS, JITTER_MS, rng)
