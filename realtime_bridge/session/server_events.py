@@ -214,7 +214,8 @@ class ServerEvents:
                 self._tools.called(item, response_id)
         core.responses.ended(response_id)
         self._guards.response_ended(response_id)
-        if response.status == "cancelled" or core.was_interrupted(response_id):
+        # Of one that was dropped, too: it may have been complete before it could be cancelled.
+        if response.status == "cancelled" or core.was_interrupted(response_id) or core.is_dropped(response_id):
             self._cut_off(response)
         if response.status == "failed":
             self._failed(response)

@@ -177,6 +177,22 @@ def test_what_was_written_of_a_cancelled_reply_but_never_came_as_audio_was_not_h
     assert (s.machine.history[0].text, s.machine.history[0].unheard) == ("", "Hello the")
 
 
+def test_nobody_heard_an_orphan_that_was_complete_before_it_could_be_cancelled():
+    s = script()
+    s.say("hello")
+    s.do(inputs.InterruptWanted())
+    response_id = s.model.begin(creates(s)[0])
+    item = Item(type="message", id="a", role="assistant", status="in_progress", content=())
+    where = {"response_id": response_id, "output_index": 0}
+    s.model.feed(
+        server.ResponseOutputItemAdded(item=item, **where),
+        server.ResponseOutputAudioTranscriptDone(transcript="Hello there.", item_id="a", content_index=0, **where),
+        base.AudioReceived(response_id=response_id, item_id="a", content_index=0, audio_ms=700),
+        server.ResponseDone(response=Response(id=response_id, status="completed")),
+    )
+    assert (s.machine.history[-1].text, s.machine.history[-1].unheard) == ("", "Hello there.")
+
+
 def test_where_the_program_plays_the_session_truncates_itself():
     s = script(plays_audio=False)
     response_id = s.model.begin()
