@@ -13,6 +13,7 @@ from realtime_bridge.tape.format import (
     TornTail,
     read_tape,
 )
+from realtime_bridge.tape.keys import TapeKey, TapeKeys
 
 __all__ = [
     "PAYLOAD_BYTES_MAX",
@@ -22,6 +23,8 @@ __all__ = [
     "TapeError",
     "TapeFile",
     "TapeHeader",
+    "TapeKey",
+    "TapeKeys",
     "TapeReader",
     "TapeRecord",
     "TapeWriter",

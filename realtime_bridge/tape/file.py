@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from datetime import datetime
 from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from realtime_bridge.errors import MisuseError
 from realtime_bridge.tape.background import BACKLOG_BYTES_MAX, BackgroundFile, write_whole
 from realtime_bridge.tape.format import Source, TapeWriter
+from realtime_bridge.tape.keys import SALT_BYTES, TapeKey
 
 CHUNK_BYTES = 64 * 1024
 CHUNK_S = 0.5  # what a killed process loses, at most
@@ -31,11 +34,13 @@ class TapeFile:
         created_at: datetime,
         metadata: Mapping[str, Any],
         on_problem: Callable[[str], None],
+        key: TapeKey | None = None,
         backlog_bytes_max: int = BACKLOG_BYTES_MAX,
     ) -> None:
-        """`disk` and `on_problem` as for `BackgroundFile`; `created_at` and `metadata` as for `TapeWriter`, and what
-        that raises."""
-        self._writer = TapeWriter(created_at=created_at, metadata=metadata)
+        """`disk` and `on_problem` as for `BackgroundFile`; `created_at`, `metadata` and `key` as for `TapeWriter`, and
+        what that raises."""
+        salt = b"" if key is None else os.urandom(SALT_BYTES)
+        self._writer = TapeWriter(created_at=created_at, metadata=metadata, key=key, salt=salt)
         self._file = BackgroundFile(path, disk, on_problem=on_problem, backlog_bytes_max=backlog_bytes_max)
         self._chunk_ends_at = CHUNK_S
         self._flush(0.0)  # the header at once: from here on the tape can be read
@@ -67,9 +72,18 @@ class TapeFile:
         """Write what is left and close the file; bounded, idempotent."""
         if self._file.is_open:
             self._flush(self._chunk_ends_at)
+            self._file.submit(self._write_end, 0)
         await self._file.close()
 
     def _flush(self, time: float) -> None:
-        chunk = self._writer.take()
+        records = self._writer.cut()
         self._chunk_ends_at = time + CHUNK_S
-        self._file.submit(partial(write_whole, data=chunk), len(chunk))
+        self._file.submit(partial(self._write, records), sum(map(len, records)))
+
+    # ---- the worker's side: packing takes a while, and needs no loop -------------------------------------------------
+
+    def _write(self, records: list[bytearray], file: FileIO) -> None:
+        write_whole(file, self._writer.pack(records))
+
+    def _write_end(self, file: FileIO) -> None:
+        write_whole(file, self._writer.end())

@@ -46,6 +46,7 @@ PURE = {
         "session_audio",
         "tape.format",
         "tape.keys",
+        "tape.keys",
         "transport.base",
         "wire",
     ],

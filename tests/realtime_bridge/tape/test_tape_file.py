@@ -112,7 +112,7 @@ def test_after_kill_9_the_tape_is_readable_up_to_the_last_whole_record(tmp_path)
 def test_a_full_disk_ends_the_tape_with_one_problem_and_leaves_what_was_written(tmp_path):
     # The limit on a process's file size fails a write as a full disk does: part of it goes through, the rest does not.
     script = """
-        import asyncio, resource, signal, sys
+        import asyncio, os, resource, signal, sys
         from concurrent.futures import ThreadPoolExecutor
         from datetime import UTC, datetime
         from pathlib import Path
@@ -127,7 +127,7 @@ def test_a_full_disk_ends_the_tape_with_one_problem_and_leaves_what_was_written(
                     Path(sys.argv[1]), disk, created_at=datetime.now(UTC), metadata={}, on_problem=print
                 )
                 for i in range(2000):
-                    tape.append(i * 0.02, Source.PHONE, bytes(160))
+                    tape.append(i * 0.02, Source.PHONE, os.urandom(160))
                     await asyncio.sleep(0)
                 await tape.close()
 

@@ -154,7 +154,7 @@ def test_a_session_s_input_before_its_opening_is_refused(tape, tmp_path):
 
 @pytest.mark.parametrize("time", [float("nan"), float("inf"), -1.0])
 def test_a_time_that_cannot_be_is_refused(tape, tmp_path, time):
-    with pytest.raises(ProtocolError, match="cannot be on a tape"):
+    with pytest.raises(TapeError, match="cannot be on a tape"):
         verify_tape(rewritten(tape, tmp_path, lambda r: TapeRecord(time, r.source, r.payload)))
 
 
