@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from telephony.records.record import CallRecord, Line, RecordingNotice, RecordingPause, ToolUse
+from telephony.records.record import CallRecord, KeyPress, Line, RecordingNotice, RecordingPause, ToolUse
 from telephony.word_redaction import BLACK, WordRedactor
 
 REMOVED: Final = 3 * BLACK
@@ -73,6 +73,7 @@ def as_agreed(
             transcript=(),
             tools=(),
             barge_ins=(),
+            keys=(),
             recording="deleted",
             problems=(*record.problems, f"not recorded: {consent.deleted_because}"),
         )
@@ -81,6 +82,7 @@ def as_agreed(
         record,
         transcript=tuple(_line(line, silent, redactor) for line in record.transcript),
         tools=tuple(_tool(tool, silent, redactor) for tool in record.tools),
+        keys=tuple(_key(press, silent) for press in record.keys),
         problems=tuple(redactor.text(problem) for problem in record.problems),
     )
 
@@ -104,6 +106,10 @@ def _tool(tool: ToolUse, silent: Sequence[RecordingPause], redactor: WordRedacto
         arguments=redactor.value(tool.arguments),
         output=None if tool.output is None else redactor.text(tool.output),
     )
+
+
+def _key(press: KeyPress, silent: Sequence[RecordingPause]) -> KeyPress:
+    return msgspec.structs.replace(press, key=BLACK) if _overlaps(silent, press.at_ms, press.at_ms) else press
 
 
 def _overlaps(silent: Sequence[RecordingPause], start_ms: int, end_ms: int | None) -> bool:

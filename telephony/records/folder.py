@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from realtime_bridge.errors import ProtocolError
+from telephony.records.heard import STEP_MS, Loudness
 from telephony.records.record import CallRecord, decode_record, encode_record
 from telephony.records.recording_file import read_envelopes
-from telephony.records.timeline import BAR_MS, CallTimeline, draw_timeline
+from telephony.records.timeline import CallTimeline, draw_timeline
 
 CALL_SID = re.compile(r"CA[0-9a-fA-F]{32}")  # Twilio, "Call resource", Sid
 
@@ -76,15 +77,19 @@ class CallFolder:
         """Raises OSError, and ProtocolError for a file that is no record."""
         return decode_record(self.record.read_bytes())
 
-    def write_timeline(self, record: CallRecord) -> None:
-        """Draw timeline.svg from the record and, if there is one, the recording; written as `write_record` does.
+    def read_loudness(self) -> tuple[Loudness, Loudness]:
+        """The caller's and the agent's sound as `as_heard` and the picture want it; empty where there is no recording.
 
         Raises OSError, and wave.Error for a call.wav that is no recording.
         """
         try:
-            caller, agent = read_envelopes(self.recording, BAR_MS)
+            return read_envelopes(self.recording, STEP_MS)
         except FileNotFoundError:
-            caller = agent = np.zeros(0)
+            return np.zeros(0), np.zeros(0)
+
+    def write_timeline(self, record: CallRecord, sound: tuple[Loudness, Loudness] | None = None) -> None:
+        """Draw timeline.svg, written as `write_record` does. `sound`: default, as `read_loudness` reads it."""
+        caller, agent = sound or self.read_loudness()
         svg = draw_timeline(CallTimeline(record=record, caller=caller, agent=agent))
         replace_file(self.timeline, svg.encode())
 

@@ -81,6 +81,22 @@ class BargeIn(msgspec.Struct, frozen=True, kw_only=True):
     heard_ms_true: float | None = None
 
 
+class Reconnect(msgspec.Struct, frozen=True, kw_only=True):
+    """The model's session was lost, or was about to end (`planned`), and another one went on. `end_ms` None: none did."""
+
+    start_ms: int
+    end_ms: int | None = None
+    planned: bool = False
+    reason: str = ""
+
+
+class KeyPress(msgspec.Struct, frozen=True, kw_only=True):
+    """The caller pressed a key: 0-9, *, #, A-D; blackened where nobody is to know which."""
+
+    key: str
+    at_ms: int
+
+
 class RecordingNotice(msgspec.Struct, frozen=True, kw_only=True):
     """The caller was told that the call is recorded. `heard`: to its end; if never, nothing of the call was kept."""
 
@@ -121,12 +137,15 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     approvals: tuple[Approval, ...] = ()
     handoffs: tuple[Handoff, ...] = ()
     barge_ins: tuple[BargeIn, ...] = ()
+    reconnects: tuple[Reconnect, ...] = ()
+    keys: tuple[KeyPress, ...] = ()
     latency_ms: dict[str, float] = {}  # name_p50, name_p99, name_max: see `telephony.latency`
     usage: Tokens = Tokens()
     cost_usd: float | None = None
     problems: tuple[str, ...] = ()  # what went wrong, recording included
     notices: tuple[RecordingNotice, ...] = ()
     pauses: tuple[RecordingPause, ...] = ()
+    package_version: str = ""  # of this program
     recording: Literal["kept", "deleted"] = "kept"  # deleted: neither sound nor words, for what `problems` says
 
 

@@ -11,13 +11,13 @@ import asyncio
 import hashlib
 import logging
 import platform
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from math import floor
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -28,18 +28,19 @@ from realtime_bridge.session.items import HistoryItem
 from realtime_bridge.session.journal import Record, encode_command, encode_record, hide_secrets_in_frame
 from realtime_bridge.session.usage import Tokens
 from realtime_bridge.tape import Source, TapeFile
-from realtime_bridge.transport.base import PlaybackFinished, PlaybackInterrupted, PlaybackStarted
-from realtime_bridge.wire import encode, server
+from realtime_bridge.wire import encode
 from telephony.bridge_commands import ToModel, ToPhone
 from telephony.bridge_inputs import ProgramInput, Tick
 from telephony.latency import Latencies
 from telephony.playout import PlayedSpan
 from telephony.records.consent import Consent, as_agreed
 from telephony.records.folder import CallFolder
+from telephony.records.heard import as_heard
 from telephony.records.phone_clock import PhoneClock
-from telephony.records.record import Approval, BargeIn, CallRecord, Handoff, Line, ToolUse
+from telephony.records.record import CallRecord
 from telephony.records.recording import SAMPLES_PER_MS
 from telephony.records.recording_file import RecordingFile
+from telephony.records.story import CallStory
 from telephony.twilio.media_stream import decode_command
 from telephony.twilio.messages import Dtmf, Mark, Media, PlayMedia, Stop
 from telephony.word_redaction import WordRedactor
@@ -50,13 +51,8 @@ OUTPUT_BYTES_WHOLE = 512  # longer outputs are audio, mostly: their digest tells
 OUTPUT_BYTES_SHOWN = 40  # of those: how they begin
 PROBLEMS_MAX = 100
 STREAM_AGE_S_MAX = 10.0  # of a stream, when its call is answered
-ARGUMENTS_DEPTH_MAX = 64  # of a tool's arguments
+_Done = TypeVar("_Done")
 _CLEAR = b'{"event":"clear"'
-_OUTCOMES: dict[str, Literal["done", "failed", "rejected", "cancelled"]] = {
-    "ok": "done",
-    "rejected": "rejected",
-    "cancelled": "cancelled",
-}
 
 
 class CallHead(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,12 +116,7 @@ class CallRecorder:
         self._model_to_caller = Latencies()
         self._barge_in_to_clear = Latencies()
         self._input: Literal["phone", "model", "program"] = "program"
-        self._spoken: dict[str, tuple[int, int | None]] = {}  # item -> when it was said or heard, ms
-        self._tools: dict[str, ToolUse] = {}
-        self._approvals: dict[str, Approval] = {}
-        self._handoffs: list[Handoff] = []
-        self._barge_ins: list[BargeIn] = []
-        self._cost: float | None = None
+        self._story = CallStory(on_problem=self._problem)
         self.item_wire_start: dict[str, int] = {}  # where each item that was heard begins in all audio ever sent
 
     @property
@@ -140,6 +131,8 @@ class CallRecorder:
         self._tape.append(now - self._began, Source.PHONE, frame)
         if type(message) is Media:
             self._caller_audio(message, now)
+        elif type(message) is Dtmf:
+            self._story.key_pressed(message.digit, self._now_ms())
 
     def _caller_audio(self, media: Media, now: float) -> None:
         zero = now - media.timestamp_ms / 1000
@@ -180,6 +173,8 @@ class CallRecorder:
             # Sent at our time, played one way later; the phone's audio took the other way to us: a round trip together.
             at_ms = self._phone_clock.at_ms(span.played_at) + round_trip_ms
             self._recording.agent_played(span.wire_start, span.wire_end, at_ms)
+            ends_ms = at_ms + (span.wire_end - span.wire_start) / SAMPLES_PER_MS
+            self._story.played(span.key.item_id, at_ms, ends_ms)
             self.item_wire_start.setdefault(span.key.item_id, span.wire_start)
 
     # ---- what passes through the session's core: SessionTap --------------------------------------------------------------
@@ -208,85 +203,7 @@ class CallRecorder:
     # ---- what the session tells --------------------------------------------------------------------------------------
 
     def session_event(self, event: events.SessionEvent) -> None:
-        at_ms = self._now_ms()
-        match event:
-            case events.TransportEventSeen():
-                self._transport_event(event.event, at_ms)
-            case events.AgentToolStart():
-                self._tools[event.call_id] = ToolUse(
-                    call_id=event.call_id,
-                    name=event.tool,
-                    arguments=_object(event.arguments),
-                    start_ms=at_ms,
-                    approved=self._approved(event.call_id),
-                    agent=event.agent,
-                )
-            case events.AgentToolEnd():
-                self._tool_ended(event, at_ms)
-            case events.ToolApprovalRequested(request=request):
-                self._approvals[request.call_id] = Approval(call_id=request.call_id, tool=request.tool, start_ms=at_ms)
-            case events.ToolApprovalResolved():
-                self._approval_resolved(event, at_ms)
-            case events.AgentHandoff():
-                handoff = Handoff(from_agent=event.from_agent, to_agent=event.to_agent, at_ms=at_ms)
-                self._handoffs.append(handoff)
-            case events.UsageUpdated():
-                self._cost = event.cost
-            case events.SessionError():
-                self._problem(event.message)
-
-    def _transport_event(self, event: object, at_ms: int) -> None:
-        match event:
-            case server.InputAudioBufferSpeechStarted():
-                self._spoken[event.item_id] = (at_ms, None)
-            case server.InputAudioBufferSpeechStopped():
-                start_ms, _ = self._spoken.get(event.item_id, (at_ms, None))
-                self._spoken[event.item_id] = (start_ms, at_ms)
-            case PlaybackStarted():
-                self._spoken[event.item_id] = (at_ms, None)
-            case PlaybackFinished():
-                start_ms, _ = self._spoken.get(event.item_id, (at_ms, None))
-                self._spoken[event.item_id] = (start_ms, at_ms)
-            case PlaybackInterrupted(cuts=cuts):
-                for cut in cuts:
-                    if cut.item_id in self._spoken:
-                        self._spoken[cut.item_id] = (self._spoken[cut.item_id][0], at_ms)
-                if cuts and event.by == "speech":
-                    first = cuts[0]
-                    self._barge_ins.append(BargeIn(item_id=first.item_id, audio_end_ms=first.heard_ms, at_ms=at_ms))
-
-    def _tool_ended(self, event: events.AgentToolEnd, at_ms: int) -> None:
-        use = self._tools.get(event.call_id) or ToolUse(
-            call_id=event.call_id,
-            name=event.tool,
-            arguments=_object(event.arguments),
-            start_ms=at_ms,
-            agent=event.agent,
-        )
-        self._tools[event.call_id] = msgspec.structs.replace(
-            use,
-            end_ms=at_ms,
-            outcome=_OUTCOMES.get(event.outcome, "failed"),
-            output=event.output,
-            approved=self._approved(event.call_id),
-        )
-
-    def _approval_resolved(self, event: events.ToolApprovalResolved, at_ms: int) -> None:
-        call_id = event.request.call_id
-        approval = self._approvals.get(call_id) or Approval(call_id=call_id, tool=event.request.tool, start_ms=at_ms)
-        decision: Literal["approved", "rejected", "expired", "cancelled"] = "rejected"
-        if event.by in ("session_end", "model_lost"):
-            decision = "cancelled"
-        elif event.approved:
-            decision = "approved"
-        elif event.by == "timeout":
-            decision = "expired"
-        by = event.by if event.by == "program" else None
-        self._approvals[call_id] = msgspec.structs.replace(approval, end_ms=at_ms, decision=decision, by=by)
-
-    def _approved(self, call_id: str) -> bool | None:
-        approval = self._approvals.get(call_id)
-        return None if approval is None else approval.decision == "approved"
+        self._story.told(event, self._now_ms())
 
     # ---- the end -----------------------------------------------------------------------------------------------------
 
@@ -327,42 +244,40 @@ class CallRecorder:
             agent=self._head.agent,
             model=self._head.model,
             disposition=reason,
-            transcript=tuple(self._line(item) for item in history if _is_said(item)),
-            tools=tuple(self._tools.values()),
-            approvals=tuple(self._approvals.values()),
-            handoffs=tuple(self._handoffs),
-            barge_ins=tuple(self._barge_ins),
+            transcript=self._story.transcript(history, self._now_ms()),
+            tools=self._story.tools,
+            approvals=self._story.approvals,
+            handoffs=tuple(self._story.handoffs),
+            barge_ins=tuple(self._story.barge_ins),
+            reconnects=tuple(self._story.reconnects),
+            keys=tuple(self._story.keys),
             latency_ms={
                 **self._caller_to_model.summary("caller_to_model"),
                 **self._model_to_caller.summary("model_to_caller"),
                 **self._barge_in_to_clear.summary("barge_in_to_clear"),
             },
             usage=usage,
-            cost_usd=self._cost,
+            cost_usd=self._story.cost_usd,
+            package_version=self._head.package_version,
             problems=tuple(self._problems),
         )
-        record = as_agreed(record, consent, self._redactor, self._phone_clock.at_ms)
-        loop = asyncio.get_running_loop()
         known = len(self._problems)
-        for write in (self._folder.write_record, self._folder.write_timeline):
-            try:
-                await loop.run_in_executor(self._disk, partial(write, record))
-            except Exception as e:
-                log.exception("call %s: %s could not be written", self._head.call_sid, write.__name__)
-                self._problem(f"{write.__name__}: {e}")
+        if (sound := await self._on_disk(self._folder.read_loudness)) is not None:
+            record = as_heard(record, *sound)
+        record = as_agreed(record, consent, self._redactor, self._phone_clock.at_ms)
+        await self._on_disk(partial(self._folder.write_record, record))
+        await self._on_disk(partial(self._folder.write_timeline, record, sound))
         return msgspec.structs.replace(record, problems=(*record.problems, *self._problems[known:]))
 
-    def _line(self, item: HistoryItem) -> Line:
-        start_ms, end_ms = self._spoken.get(item.item_id, (None, None))
-        return Line(
-            role="user" if item.role == "user" else "assistant",
-            text=item.text,
-            cut=item.cut,
-            unheard=item.unheard,
-            agent=item.agent,
-            start_ms=start_ms,
-            end_ms=end_ms if end_ms is not None or start_ms is None else self._now_ms(),
-        )
+    async def _on_disk(self, do: Callable[[], _Done]) -> _Done | None:
+        """Do it in the background; None when it failed, which is told."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._disk, do)
+        except Exception as e:
+            name = getattr(getattr(do, "func", do), "__name__", "")
+            log.exception("call %s: %s failed", self._head.call_sid, name)
+            self._problem(f"{name}: {e}")
+            return None
 
     # ---- time and trouble ----------------------------------------------------------------------------------------------
 
@@ -395,32 +310,3 @@ def on_tape(frame: bytes) -> bytes:
         return frame
     digest = hashlib.blake2b(frame, digest_size=16).hexdigest().encode()
     return b"#%b %b" % (digest, frame[:OUTPUT_BYTES_SHOWN])
-
-
-def _is_said(item: HistoryItem) -> bool:
-    """Lines of the transcript: what somebody said, and what was cut before its first word."""
-    return item.type == "message" and item.role in ("user", "assistant") and bool(item.text or item.unheard)
-
-
-def _object(arguments: str) -> dict[str, object]:
-    try:
-        decoded = msgspec.json.decode(arguments, type=dict[str, object])
-    except (msgspec.DecodeError, RecursionError):
-        return {"malformed": arguments}
-    return decoded if _is_shallow(decoded) else {"malformed": arguments}
-
-
-def _is_shallow(arguments: object) -> bool:
-    """Is it nested so little that whoever writes or draws the record can follow?"""
-    layer = [arguments]
-    for _ in range(ARGUMENTS_DEPTH_MAX):
-        layer = [child for value in layer for child in _children(value)]
-        if not layer:
-            return True
-    return False
-
-
-def _children(value: object) -> Iterable[object]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()

@@ -4,6 +4,6 @@ Pure: `draw_timeline` makes a string of a `CallTimeline`. The picture is one fil
 own, and follows the viewer's choice of light or dark.
 """
 
-from telephony.records.timeline.picture import BAR_MS, CallTimeline, draw_timeline
+from telephony.records.timeline.picture import CallTimeline, draw_timeline
 
-__all__ = ["BAR_MS", "CallTimeline", "draw_timeline"]
+__all__ = ["CallTimeline", "draw_timeline"]

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from telephony.records.heard import STEP_MS, Loudness
 from telephony.records.record import CallRecord
 from telephony.records.timeline.events import draw_events, draw_lane, draw_uprights, events_of, reply_waits
 from telephony.records.timeline.header import draw_header, facts
@@ -27,12 +26,10 @@ WAVE = 46.0  # height of one side's sound
 BAR_MS = 40  # it is drawn as bars, one for each of these
 LOUD_MIN = 0.08  # a side that never gets louder is not blown up to full height
 
-Loudness: TypeAlias = NDArray[np.float64]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CallTimeline:
-    """What the picture shows: the record of a call, and each side's loudness, a peak (0 to 1) for every `BAR_MS`."""
+    """What the picture shows: the record of a call, and each side's loudness, a peak (0 to 1) for every `STEP_MS`."""
 
     record: CallRecord
     caller: Loudness
@@ -41,7 +38,7 @@ class CallTimeline:
     @property
     def duration_ms(self) -> int:
         """As long as the longest of what is known of the call."""
-        sound_ms = max(len(self.caller), len(self.agent)) * BAR_MS
+        sound_ms = max(len(self.caller), len(self.agent)) * STEP_MS
         return max(self.record.duration_ms, sound_ms, *(line.end_ms or 0 for line in self.record.transcript))
 
 
@@ -151,7 +148,8 @@ def _name(who: str, css: str, top: float) -> str:
 def _heights(loudness: Loudness) -> Loudness:
     """How high each bar is: full height for the loudest of this side, and quiet speech still to be seen."""
     if not loudness.any():
-        return loudness
-    loudest = max(float(np.percentile(loudness[loudness > 0], 98)), LOUD_MIN)
-    heights: Loudness = WAVE * np.minimum(loudness / loudest, 1.0) ** 0.7
+        return np.zeros(0)
+    bars = np.maximum.reduceat(loudness, np.arange(0, len(loudness), BAR_MS // STEP_MS))
+    loudest = max(float(np.percentile(bars[bars > 0], 98)), LOUD_MIN)
+    heights: Loudness = WAVE * np.minimum(bars / loudest, 1.0) ** 0.7
     return heights

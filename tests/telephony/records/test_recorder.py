@@ -13,14 +13,17 @@ from realtime_bridge.session import events
 from realtime_bridge.session.items import HistoryItem
 from realtime_bridge.session.usage import Tokens
 from realtime_bridge.tape import InlineDisk
-from realtime_bridge.transport.base import ItemCut, PlaybackFinished, PlaybackInterrupted, PlaybackStarted
-from realtime_bridge.wire import ContentPart
+from realtime_bridge.transport.base import ItemCut, PlaybackInterrupted
+from realtime_bridge.wire import ContentPart, server
+from telephony.bridge_commands import ToPhone
+from telephony.playout import ItemKey, PlayedSpan
 from telephony.records.folder import CallFolder
 from telephony.records.recorder import CallHead, CallRecorder
-from telephony.twilio.media_stream import MediaStreamReader, PhoneSideWriter
+from telephony.twilio.media_stream import MediaStreamReader, MediaStreamWriter, PhoneSideWriter
 
 CALL, STREAM = "CA" + "5" * 32, "MZ" + "5" * 32
 BEGAN = 1000.0
+LOUD, QUIET = b"\x11", b"\xff"  # mu-law
 
 
 class Call:
@@ -28,6 +31,8 @@ class Call:
 
     def __init__(self, data_dir):
         self.now = BEGAN
+        self._sent = 0
+        self._ours = MediaStreamWriter(STREAM)
         self.folder = CallFolder(data_dir, CALL)
         head = CallHead(
             call_sid=CALL,
@@ -50,6 +55,11 @@ class Call:
         frame = self._writer.media(mulaw, timestamp_ms)
         self.recorder.phone_message(self._reader.receive(frame), frame, self.now)
 
+    def phone_presses(self, key, after_s=0.0):
+        self.now += after_s
+        frame = self._writer.dtmf(key)
+        self.recorder.phone_message(self._reader.receive(frame), frame, self.now)
+
     def told(self, *told, after_s=0.0):
         self.now += after_s
         for event in told:
@@ -57,6 +67,17 @@ class Call:
 
     def plays(self, *reports, after_s=0.0):
         self.told(*(events.TransportEventSeen(event=report) for report in reports), after_s=after_s)
+
+    def agent_heard(self, item_id, start_ms, end_ms, sound=LOUD):
+        """Audio of this item is sent, and the phone plays it from `start_ms` to `end_ms`."""
+        mulaw = (sound * (8 * (end_ms - start_ms)))[: 8 * (end_ms - start_ms)]
+        self.recorder.command(ToPhone(self._ours.media(mulaw)), self.now)
+        key = ItemKey("r", item_id, 0)
+        span = PlayedSpan(
+            key=key, wire_start=self._sent, wire_end=self._sent + len(mulaw), played_at=BEGAN + start_ms / 1000
+        )
+        self._sent += len(mulaw)
+        self.recorder.played([span], 0.0)
 
     def end(self, *history):
         return asyncio.run(self.recorder.close(history, Tokens(), "over"))
@@ -192,11 +213,11 @@ PART = {"response_id": "r", "content_index": 0}
 
 
 def test_the_transcript_has_the_words_as_heard_and_when(call):
-    call.plays(PlaybackStarted(item_id="a", **PART), after_s=1.0)
-    call.plays(PlaybackFinished(item_id="a", audio_ms=500, **PART), after_s=0.5)
-    call.plays(PlaybackStarted(item_id="b", **PART), after_s=1.0)
+    call.agent_heard("a", 1000, 1500)
+    call.agent_heard("b", 2500, 2700)
+    call.agent_heard("b", 2700, 2800)
     cut = ItemCut(item_id="b", heard_ms=300, audio_ms=2000, **PART)
-    call.plays(PlaybackInterrupted(cuts=(cut,), by="speech"), after_s=0.3)
+    call.plays(PlaybackInterrupted(cuts=(cut,), by="speech"), after_s=2.8)
     record = call.end(said("a", "Hello."), said("b", "I was", cut=True, unheard="going to say"), said("c", ""))
     assert [(line.text, line.start_ms, line.end_ms, line.cut) for line in record.transcript] == [
         ("Hello.", 1000, 1500, False),
@@ -204,6 +225,53 @@ def test_the_transcript_has_the_words_as_heard_and_when(call):
     ]
     (barge_in,) = record.barge_ins
     assert (barge_in.item_id, barge_in.audio_end_ms, barge_in.at_ms) == ("b", 300, 2800)
+
+
+def heard(item_id, text):
+    content = (ContentPart(type="input_audio", transcript=text),)
+    return HistoryItem(item_id=item_id, role="user", content=content)
+
+
+def test_an_answer_takes_from_the_caller_s_last_sound_to_the_agent_s_first(call):
+    """The model says late that speech has begun and ended, and the agent's audio begins with silence."""
+    for n in range(200):
+        call.now = BEGAN + (n + 1) * 0.02
+        loud = 50 <= n < 100 or n == 20
+        call.phone_sends(n * 20, (LOUD if loud else QUIET) * 160)
+        if n == 63:
+            call.plays(server.InputAudioBufferSpeechStarted(event_id="e", audio_start_ms=900, item_id="u"))
+        if n == 124:
+            call.plays(server.InputAudioBufferSpeechStopped(event_id="e", audio_end_ms=2480, item_id="u"))
+    call.agent_heard("a", 2700, 2800, QUIET)
+    call.agent_heard("a", 2800, 3500)
+    call.agent_heard("b", 3700, 3800)
+    asked, answer, more = call.end(heard("u", "Who is there?"), said("a", "Me."), said("b", "Hello!")).transcript
+    assert (asked.start_ms, asked.end_ms) == (1000, 2000)
+    assert (answer.start_ms, answer.end_ms) == (2800, 3500)
+    assert [line.answer_ms for line in (asked, answer, more)] == [None, 800, None]
+
+
+def test_who_is_interrupted_has_not_answered(call):
+    call.plays(server.InputAudioBufferSpeechStarted(event_id="e", audio_start_ms=900, item_id="u"), after_s=1.0)
+    call.agent_heard("a", 1200, 1500)
+    call.plays(server.InputAudioBufferSpeechStopped(event_id="e", audio_end_ms=2480, item_id="u"), after_s=1.0)
+    call.agent_heard("b", 2400, 2800)
+    lines = call.end(heard("u", "Who is there?"), said("a", "Me."), said("b", "It is me.")).transcript
+    assert [line.answer_ms for line in lines] == [None, None, 400]
+
+
+def test_keys_and_reconnects_are_written_down(call):
+    call.phone_presses("5", after_s=1.0)
+    call.told(events.Reconnecting(reason="lost"), after_s=1.0)
+    call.told(events.Reconnected(attempt=1, items=4), after_s=0.5)
+    call.told(events.Reconnecting(reason="soon", planned=True), after_s=0.5)
+    record = call.end()
+    assert [(press.key, press.at_ms) for press in record.keys] == [("5", 1000)]
+    assert [(each.start_ms, each.end_ms, each.planned, each.reason) for each in record.reconnects] == [
+        (2000, 2500, False, "lost"),
+        (3000, None, True, "soon"),
+    ]
+    assert call.folder.read_record() == record
 
 
 def test_what_the_program_cut_off_is_no_barge_in(call):

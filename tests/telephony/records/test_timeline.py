@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telephony.records.record import Approval, BargeIn, CallRecord, Handoff, Line, ToolUse
-from telephony.records.timeline import BAR_MS, CallTimeline, draw_timeline
+from telephony.records.timeline import CallTimeline, draw_timeline
 from telephony.records.timeline.layout import LEFT, RIGHT, ROW_MS, Shelf, shorten, text_width
+from telephony.records.timeline.picture import BAR_MS
 
 SVG = "{http://www.w3.org/2000/svg}"
 SIZES = {"label": 11.0, "name": 12.0, "title": 24.0, "figure": 20.0, "sub": 13.0}
@@ -197,8 +198,8 @@ def test_from_a_handoff_on_the_rows_name_the_new_agent():
 
 
 def test_sound_is_drawn_as_high_as_it_is_loud_and_silence_not_at_all():
-    loud = np.repeat([1.0, 0.0, 0.25], [100, 100, 100])
-    svg = draw(loud, np.zeros(300))
+    loud = np.repeat([1.0, 0.0, 0.25], [200, 200, 200])
+    svg = draw(loud, np.zeros(600))
     (caller,) = [e.get("d") for e in ET.fromstring(svg).iter(SVG + "path") if "caller-line" in e.get("class")]
     bars = [(float(x), float(high)) for x, high in re.findall(r"M(\S+) \S+v([\d.]+)", caller)]
     assert len(bars) == 200
@@ -211,7 +212,7 @@ def test_sound_is_drawn_as_high_as_it_is_loud_and_silence_not_at_all():
 def test_ten_minutes_are_forty_rows_of_moderate_size():
     rng = np.random.default_rng(1)
     lines = [said("user" if i % 2 else "assistant", "word " * 12, i * 5000, i * 5000 + 4500) for i in range(120)]
-    svg = draw(rng.random(15_000), rng.random(15_000), transcript=tuple(lines))
+    svg = draw(rng.random(30_000), rng.random(30_000), transcript=tuple(lines))
     rows = ET.fromstring(svg).findall(f"{SVG}g[@transform]")
     assert len(rows) == 40
     assert len(svg) < 1_500_000
