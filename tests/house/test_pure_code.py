@@ -46,7 +46,6 @@ PURE = {
         "session_audio",
         "tape.format",
         "tape.keys",
-        "tape.keys",
         "transport.base",
         "wire",
     ],
