@@ -34,7 +34,7 @@ from telephony.calls.live import CallListener
 from telephony.calls.measures import CallMeasures
 from telephony.calls.recording_policy import RecordingPolicy
 from telephony.demo.agent import SCRIPT, front_desk
-from telephony.housekeeping import housekeeping
+from telephony.housekeeping import Keep, housekeeping
 from telephony.offline import OFFLINE_KEY, offline_model
 from telephony.outbound.dialler import Dialler
 from telephony.settings import Settings, database_url
@@ -121,7 +121,7 @@ async def open_office(agent: Agent | PhoneAgent | None, settings: Settings) -> A
         stack.push_async_callback(commands.close)
         dialler = Dialler(store=store, rest=rest, settings=settings, has_agent=agents.__contains__)
         stack.push_async_callback(dialler.close)
-        await stack.enter_async_context(housekeeping(store, rest, switchboard.live))
+        await stack.enter_async_context(housekeeping(store, rest, switchboard.live, _keep(settings)))
         stack.push_async_callback(switchboard.close)
         approvals.start()
         commands.start()
@@ -185,6 +185,10 @@ def _announcer(settings: Settings) -> Announcer | None:
     if settings.approval_webhook_url is None or settings.approval_webhook_secret is None:
         return None
     return Announcer(settings.approval_webhook_url, settings.approval_webhook_secret.get_secret_value())
+
+
+def _keep(settings: Settings) -> Keep:
+    return Keep(calls=settings.call_days_max, audit=settings.audit_days_max)
 
 
 def _steering(settings: Settings, details: CallDetails, given: ControlSettings | None) -> ControlSettings:

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from realtime_bridge.errors import MisuseError
+from telephony.word_redaction import rules_of
 
 NOTICE_CHARS_MAX: Final = 500  # of what callers are told about the recording: half a minute
 
@@ -104,6 +105,31 @@ def _database_url(value: str) -> str:
     return value
 
 
+def _notice(value: str) -> str:
+    if len(value) > NOTICE_CHARS_MAX:
+        raise ValueError(f"at most {NOTICE_CHARS_MAX} characters: the caller waits until it has been said")
+    return "" if value.lower() == "off" else value
+
+
+def _redact(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return rules_of(value)
+    except MisuseError as e:
+        raise ValueError(str(e)) from e
+
+
+def _recording_keys(value: SecretStr) -> SecretStr:
+    from realtime_bridge.tape.keys import TapeKeys  # noqa: PLC0415 - brings cryptography, which few commands need
+
+    try:
+        TapeKeys.from_settings(None, secrets_in(value))
+    except MisuseError as e:
+        raise ValueError(str(e)) from e
+    return value
+
+
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 
 
@@ -130,6 +156,11 @@ class Settings(BaseSettings):
         gt=0,
         description="How many seconds a call stays in one model session at most, before it changes to a fresh one, unheard; "
         "sooner where the model says that it ends sessions sooner (OpenAI: after 3600).",
+    )
+    judge_model: str = Field(
+        "gpt-5-mini",
+        description="Which of OpenAI's chat models judges meanings that tests of calls expect (`means:`); with "
+        "LOCAL_LLM_BASE_URL, LOCAL_LLM_MODEL does.",
     )
     local_llm_base_url: HttpUrl | None = Field(
         None, description="An OpenAI-compatible chat endpoint that decides what the offline model says, with /v1."
@@ -184,7 +215,45 @@ class Settings(BaseSettings):
     drain_seconds_max: float = Field(
         600, ge=0, description="How long calls may go on when the server is told to stop (SIGTERM), in seconds."
     )
-    record_calls: bool = Field(default=True, description="Whether calls are recorded: on or off.")
+    record_calls: bool = Field(
+        default=True,
+        description="Whether calls are recorded: on or off. An agent (PhoneAgent) or whoever places a call may say otherwise.",
+    )
+    recording_notice: Annotated[str, AfterValidator(_notice)] = Field(
+        "",
+        description="What callers of recorded calls are told first, word for word; if they cannot be, the call is not recorded. "
+        "off for nothing.",
+    )
+    recording_pause_seconds_max: float = Field(
+        120.0, ge=5, le=1800, description="After so many seconds a pause of the recording ends by itself."
+    )
+    recording_days_max: float | None = Field(
+        None,
+        gt=0,
+        description="Recordings, and what was said in them, are deleted after so many days; by default never.",
+    )
+    call_days_max: float | None = Field(
+        None,
+        ge=1,
+        description="What is stored of a call is deleted after so many days, and not before its recording; by default never.",
+    )
+    audit_days_max: float | None = Field(
+        None,
+        ge=1,
+        description="The audit, and API tokens that have ended, are deleted after so many days; by default never.",
+    )
+    recording_key: Annotated[SecretStr, AfterValidator(_recording_keys)] | None = Field(
+        None,
+        description="Key that recordings are sealed with on disk: base64 of 32 bytes, from `openssl rand -base64 32`.",
+    )
+    recording_keys_old: Annotated[SecretStr, AfterValidator(_recording_keys)] | None = Field(
+        None, description="Keys before that one, separated by commas, by which older recordings can still be read."
+    )
+    redact: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("cards",),
+        description="What is blackened in transcripts, tools and events: cards (13 digits and more), digits (4 and more), a "
+        'pattern (RE2), a JSON list of those (["cards", "code \\w+"]), or off.',
+    )
     max_calls: int = Field(100, ge=1, description="Calls at once, per process; above it, callers get the busy answer.")
     overflow_message: str = Field(
         "All our lines are busy. Please call again in a few minutes.",
@@ -233,6 +302,7 @@ class Settings(BaseSettings):
 
     _split_agents = field_validator("agents", mode="before")(_agents)
     _split_countries = field_validator("allowed_countries", mode="before")(_countries)
+    _split_rules = field_validator("redact", mode="before")(_redact)
 
     @model_validator(mode="after")
     def _pairs(self) -> Settings:
@@ -240,6 +310,8 @@ class Settings(BaseSettings):
             raise ValueError("TWILIO_API_KEY_SID and TWILIO_API_KEY_SECRET belong together: set both or none")
         if (self.approval_webhook_url is None) != (self.approval_webhook_secret is None):
             raise ValueError("APPROVAL_WEBHOOK_URL and APPROVAL_WEBHOOK_SECRET belong together: set both or none")
+        if len(secrets_in(self.recording_key)) > 1:
+            raise ValueError("RECORDING_KEY is one key; those before it belong into RECORDING_KEYS_OLD")
         if self.local_llm_base_url is not None and self.local_llm_model is None:
             raise ValueError("LOCAL_LLM_BASE_URL is set, but LOCAL_LLM_MODEL does not name the model to ask")
         if self.overflow_number is not None and self.overflow_queue is not None:
@@ -291,10 +363,18 @@ def check_exposure(settings: Settings, host: str) -> None:
         raise SettingsError(f"PUBLIC_URL: {settings.public_url} opens this server to the world: {teaching} unset it")
 
 
+def secrets_in(value: SecretStr | None) -> tuple[str, ...]:
+    """Of a setting that may hold several, separated by commas."""
+    if value is None:
+        return ()
+    return tuple(text.strip() for text in value.get_secret_value().split(",") if text.strip())
+
+
 def secret_values(settings: Settings) -> list[str]:
     """All that must not appear in logs: each secret's text, the database's password among them."""
     values = [getattr(settings, name) for name in Settings.model_fields]
     secrets = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+    secrets += secrets_in(settings.recording_keys_old)
     password = urlsplit(settings.database_url or "").password
     return [*secrets, password] if password else secrets
 

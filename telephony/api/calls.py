@@ -20,8 +20,10 @@ from telephony.api.models import (
     HangUpIn,
     LiveState,
     MuteIn,
+    PauseRecordingIn,
     PressIn,
     SayIn,
+    StopRecordingIn,
     Stream,
     ToolUse,
     TransferIn,
@@ -36,10 +38,13 @@ from telephony.calls.commands import (
     Hold,
     Mute,
     Outcome,
+    PauseRecording,
     Press,
     Resume,
+    ResumeRecording,
     Say,
     ShowState,
+    StopRecording,
     Transfer,
 )
 from telephony.store.rows import CallFilter, CallRow, CallStatus, Direction
@@ -153,6 +158,28 @@ async def hold(visit: CallsWrite, call_sid: CallSid, response: Response) -> Comm
 async def resume(visit: CallsWrite, call_sid: CallSid, response: Response) -> CommandResult:
     """The conversation goes on after `hold`."""
     return await _steer(visit, call_sid, Resume(), response)
+
+
+@router.post("/{call_sid}/pause-recording", responses=_STEERING)
+async def pause_recording(
+    visit: CallsWrite, call_sid: CallSid, response: Response, body: PauseRecordingIn | None = None
+) -> CommandResult:
+    """Silence in the recording, and no words, until `resume-recording` or for the time that is given."""
+    return await _steer(visit, call_sid, PauseRecording(seconds=(body or PauseRecordingIn()).seconds), response)
+
+
+@router.post("/{call_sid}/resume-recording", responses=_STEERING)
+async def resume_recording(visit: CallsWrite, call_sid: CallSid, response: Response) -> CommandResult:
+    """The recording goes on after `pause-recording`."""
+    return await _steer(visit, call_sid, ResumeRecording(), response)
+
+
+@router.post("/{call_sid}/stop-recording", responses=_STEERING)
+async def stop_recording(
+    visit: CallsWrite, call_sid: CallSid, response: Response, body: StopRecordingIn | None = None
+) -> CommandResult:
+    """Record no more of this call."""
+    return await _steer(visit, call_sid, StopRecording(delete=(body or StopRecordingIn()).delete), response)
 
 
 @router.post("/{call_sid}/press", responses=_STEERING)

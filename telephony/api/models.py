@@ -13,6 +13,7 @@ from telephony.store.rows import (
     ApprovalStatus,
     AttemptRow,
     AttemptStatus,
+    AuditRow,
     CallRow,
     CallStatus,
     Direction,
@@ -232,11 +233,24 @@ class MuteIn(In):
     who: Literal["caller", "agent"] = "caller"
 
 
+class PauseRecordingIn(In):
+    """`seconds`: after which the recording resumes by itself; by default, and at most, as the server's settings say."""
+
+    seconds: Annotated[float, Field(ge=1, le=1800)] | None = None
+
+
+class StopRecordingIn(In):
+    """`delete`: and keep nothing of what was recorded before, nor of what was said."""
+
+    delete: bool = False
+
+
 class PlaceCallIn(In):
     """What is left out comes from the server's settings. `to`: as people write it, with + and country. `agent`: its name.
 
     `parameters` reach the agent. `on_machine`: talk, hang_up, or what to say after the beep; `wait_for_machine` finds
-    out before the agent speaks, at the price of some seconds of silence for people.
+    out before the agent speaks, at the price of some seconds of silence for people. `record`: whether the call is
+    recorded, whatever its agent and the server's settings say.
     """
 
     to: Number
@@ -248,6 +262,7 @@ class PlaceCallIn(In):
     wait_for_machine: bool = False
     ring_seconds: Annotated[int, Field(ge=1, le=600)] | None = None
     call_seconds_max: Annotated[int, Field(ge=1, le=86400)] | None = None
+    record: bool | None = None
 
 
 class PlacedCall(Out):
@@ -351,6 +366,31 @@ class SuppressionIn(In):
 class Suppressed(Out):
     number: str
     suppressed: bool
+
+
+# ---- audit -----------------------------------------------------------------------------------------------------------
+
+
+class Audited(Out):
+    """Something that somebody did. `subject`: the id of what they did it to."""
+
+    audit_id: int
+    at: datetime
+    who: str
+    action: str
+    subject: str
+    data: dict[str, Any]
+
+    @classmethod
+    def of(cls, row: AuditRow, visit: Visit) -> Audited:
+        return cls(**visit.discreet({name: getattr(row, name) for name in cls.model_fields}))
+
+
+class AuditPage(Out):
+    """Newest first. `next_cursor`: send it as `cursor` for the next page; null at the end."""
+
+    audit: list[Audited]
+    next_cursor: int | None
 
 
 Cursor = Annotated[str, StringConstraints(max_length=200), AfterValidator(_without_nul)]

@@ -78,6 +78,7 @@ def _request(visit: Visit, body: PlaceCallIn, key: str | None) -> CallRequest:
         wait_for_machine=body.wait_for_machine,
         ring_seconds=body.ring_seconds,
         call_seconds_max=body.call_seconds_max,
+        record=body.record,
         idempotency_key=None if key is None else f"{visit.who}:{key}",  # nobody finds another one's calls by a key
         requested_by=visit.who,
     )

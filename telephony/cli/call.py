@@ -47,6 +47,9 @@ def call(
         str, typer.Option(help="What to do with an answering machine: talk, hang_up, or a message after its beep.")
     ] = "talk",
     parameter: Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the agent; may be given often.")] = None,
+    record: Annotated[
+        bool | None, typer.Option("--record/--no-record", help="Whether the call is recorded. [RECORD_CALLS]")
+    ] = None,
     ring_seconds: Annotated[int | None, typer.Option(help="How long it may ring. [RING_SECONDS]")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
@@ -68,6 +71,7 @@ def call(
         parameters=_parameters(parameter or []),
         on_machine=machine,
         ring_seconds=ring_seconds,
+        record=record,
         idempotency_key=uuid4().hex,
         requested_by="command line",
     )
@@ -212,6 +216,7 @@ async def _post(url: str, secret: str, request: CallRequest) -> tuple[int, dict[
         "parameters": dict(request.parameters),
         "on_machine": request.on_machine,
         "ring_seconds": request.ring_seconds,
+        "record": request.record,
     }
     headers = {"Authorization": f"Bearer {secret}", "Idempotency-Key": request.idempotency_key or uuid4().hex}
     timeout = aiohttp.ClientTimeout(total=POST_SECONDS_MAX)

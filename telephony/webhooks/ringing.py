@@ -60,4 +60,5 @@ async def placed_call(request: VoiceRequest, attempt_id: str, store: Store, dial
         machine_message=plan.message,
         on_unknown=plan.on_unknown,
         seconds_max=attempt.details.get("call_seconds_max"),
+        record=attempt.details.get("record"),
     )

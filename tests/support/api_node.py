@@ -33,11 +33,33 @@ SID, OTHER_SID = "CA" + "1" * 32, "CA" + "2" * 32
 ALL = ("calls:read", "calls:write", "approvals:read", "approvals:decide", "recordings:read")
 
 
+class Recording:
+    """Notes how it is steered, in place of a call's recording."""
+
+    state = "on"
+
+    def __init__(self, done):
+        self._done = done
+
+    def pause(self, seconds):
+        self._done.append(("pause_recording", seconds))
+        return "paused"
+
+    def resume(self):
+        self._done.append(("resume_recording",))
+        return "on"
+
+    def stop(self, *, delete, because):
+        self._done.append(("stop_recording", delete, because))
+        return "deleted" if delete else "stopped"
+
+
 class Steering:
     """Notes how it is steered, in place of a phone line's. `stuck` makes it take its time."""
 
     def __init__(self):
         self.done = []
+        self.recording = Recording(self.done)
         self.stuck = None
 
     async def _note(self, *what):
@@ -221,7 +243,7 @@ async def ask(method, url, token=None, body=None, *, headers=None, raw=False):
             given["authorization"] = f"Bearer {token}"
         request = urllib.request.Request(url, data, {**given, **(headers or {})}, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, answer.read(), answer.headers
         except urllib.error.HTTPError as e:
             with e:

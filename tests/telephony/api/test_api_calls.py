@@ -15,7 +15,7 @@ CALLER, CALLED = "+14155550100", "+14155550101"
 
 
 def run(main):
-    asyncio.run(asyncio.wait_for(main, 20))
+    asyncio.run(asyncio.wait_for(main, 120))
 
 
 @pytest.fixture
@@ -142,6 +142,9 @@ COMMANDS = (
     ("hold", None, ("hold",)),
     ("resume", None, ("resume",)),
     ("press", {"digits": "1*#"}, ("press", "1*#")),
+    ("pause-recording", {"seconds": 30}, ("pause_recording", 30)),
+    ("resume-recording", None, ("resume_recording",)),
+    ("stop-recording", {"delete": True}, ("stop_recording", True, "an operator deleted it")),
 )
 
 
@@ -161,6 +164,7 @@ def test_a_live_call_is_steered_from_anywhere(database, asked_at):
             audits = await owner.store.access.audits(subject=SID)
             assert ("token:ann", "call.hang_up") in [(a.who, a.action) for a in audits]
             events = [e.data["verb"] for e in await owner.store.calls.events(SID) if e.kind == "command"]
+            assert live["state"]["recording"] == "on"
             assert sorted(events) == sorted(path.replace("-", "_").removeprefix("un") for path, *_ in COMMANDS)
 
     run(main())
