@@ -1,4 +1,5 @@
-"""What a server does by itself, every few seconds: it says that it lives, and asks Twilio about calls that nobody told of."""
+"""What a server does by itself, again and again: it says that it lives, asks Twilio about calls that nobody told of, and
+forgets what has been kept for long enough."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 from realtime_bridge.errors import BridgeError
@@ -18,11 +21,32 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_S: Final = 10.0
 RECONCILE_S: Final = 60.0
+FORGET_S: Final = 3600.0
 LEAVE_S_MAX: Final = 2.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """For how many days; None for ever."""
+
+    calls: float | None = None
+    audit: float | None = None
+
+
+async def forget(store: Store, keep: Keep) -> None:
+    """Delete what is older. Raises StoreError."""
+    for days, delete in ((keep.calls, store.forgetting.calls), (keep.audit, store.forgetting.audit)):
+        if days is not None and (count := await delete(store.now() - timedelta(days=days))):
+            log.info("%s of more than %g days ago are deleted: %d", delete.__name__, days, count)
+
+
 @asynccontextmanager
-async def housekeeping(store: Store, rest: TwilioRest | None, live: LiveCalls) -> AsyncIterator[None]:
+async def housekeeping(
+    store: Store,
+    rest: TwilioRest | None,
+    live: LiveCalls,
+    keep: Keep = Keep(),
+) -> AsyncIterator[None]:
     """While it lasts. `rest` None: there is nobody to ask."""
 
     async def beat() -> None:
@@ -31,6 +55,8 @@ async def housekeeping(store: Store, rest: TwilioRest | None, live: LiveCalls) -
     chores = [_every(HEARTBEAT_S, beat, "heartbeat")]
     if rest is not None:
         chores.append(_every(RECONCILE_S, _reconciling(store, rest, live), "reconciliation"))
+    if keep != Keep():
+        chores.append(_every(FORGET_S, lambda: forget(store, keep), "forgetting"))
     tasks = [asyncio.create_task(chore) for chore in chores]
     try:
         yield

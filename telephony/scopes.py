@@ -16,6 +16,7 @@ SCOPES: Final = {
     "suppressions:read": "List numbers that must not be called.",
     "suppressions:write": "Add and remove such numbers.",
     "recordings:read": "Hear recordings; read call.json and the timeline.",
+    "audit:read": "Read who did what, and when.",
     "numbers:read": "See phone numbers in full; without it they are masked.",
     ADMIN: "All of these.",
 }

@@ -142,6 +142,7 @@ ApprovalsRead = Annotated[Visit, Security(_admit, scopes=["approvals:read"])]
 ApprovalsDecide = Annotated[Visit, Security(_admit, scopes=["approvals:decide"])]
 SuppressionsRead = Annotated[Visit, Security(_admit, scopes=["suppressions:read"])]
 SuppressionsWrite = Annotated[Visit, Security(_admit, scopes=["suppressions:write"])]
+AuditRead = Annotated[Visit, Security(_admit, scopes=["audit:read"])]
 RecordingsRead = Annotated[Visit, Security(_admit, scopes=["recordings:read"])]
 
 

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 
-from telephony.api import approvals, calls, events, outbound, recordings, suppressions
+from telephony.api import approvals, audit, calls, events, outbound, recordings, suppressions
 from telephony.api.access import Door
 from telephony.api.body import BodyLimit
 from telephony.api.problems import MEDIA_TYPE, ProblemBody, answer_problems
@@ -57,6 +57,7 @@ def api_app(services: Callable[[], Services | None]) -> FastAPI:
         recordings.router,
         approvals.router,
         suppressions.router,
+        audit.router,
     ):
         app.include_router(router)
 

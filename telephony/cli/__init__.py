@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "approvals": "Decide tool calls that wait for a person's word.",
     "token": "Bearer tokens for the API.",
     "operator": "People who decide and log in.",
+    "audit": "Who did what, and when.",
     "numbers": "Point a Twilio number at this server.",
     "doctor": "Find what is wrong with the set-up, and how to mend it.",
     "settings": "Print every setting and what it does.",

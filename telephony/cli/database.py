@@ -83,13 +83,18 @@ def ask_password(name: str, *, new: bool = False) -> str:
 async def who_decides(store: Store, operator: str | None, password: str, scope: str) -> str:
     """As the audit shall name them: an operator with this right and password, or this machine's user. Raises Refused."""
     if operator is None:
-        return f"user:{getpass.getuser()}"
+        return this_user()
     row = await store.access.check_operator(operator, password)
     if row is None:
         raise Refused("there is no such operator, or they have another password")
     if scope not in row.scopes and "admin" not in row.scopes:
         raise Refused(f"operator {operator} lacks the right {scope}")
     return f"operator:{operator}"
+
+
+def this_user() -> str:
+    """Who runs the command, as the audit shall name them."""
+    return f"user:{getpass.getuser()}"
 
 
 def checked_name(name: str) -> str:

@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from telephony.cli import group
-from telephony.cli.database import Refused, checked_name, expiry, print_json, when, with_store
+from telephony.cli.database import Refused, checked_name, expiry, print_json, this_user, when, with_store
 from telephony.cli.tables import print_table
 from telephony.scopes import check_scopes
 
@@ -34,11 +34,18 @@ def create(
     """Make a token and print it, once: only its hash is stored.
 
     Scopes: calls:read, calls:write, approvals:read, approvals:decide, suppressions:read, suppressions:write,
-    recordings:read, numbers:read (without it, phone numbers are masked), and admin, which is all of them.
+    recordings:read, audit:read, numbers:read (without it, phone numbers are masked), and admin, which is all of them.
     """
     scopes = check_scopes(part for text in scope for part in text.split(","))
     ends = expiry(expires)
-    row, secret = with_store(lambda store: store.access.create_token(checked_name(name), scopes, ends), makes=True)
+
+    async def make(store: Store) -> tuple[TokenRow, str]:
+        made, secret = await store.access.create_token(checked_name(name), scopes, ends)
+        data = {"name": made.name, "scopes": list(made.scopes)}
+        await store.access.audit(this_user(), "token.create", made.token_id, data)
+        return made, secret
+
+    row, secret = with_store(make, makes=True)
     if as_json:
         print_json({**msgspec.to_builtins(row), "token": secret})
         return
@@ -64,7 +71,10 @@ def revoke(token_id: Annotated[str, typer.Argument(help="As `token list` shows i
     """End a token, at once and for ever."""
 
     async def end(store: Store) -> bool:
-        return await store.access.revoke(token_id)
+        ended = await store.access.revoke(token_id)
+        if ended:
+            await store.access.audit(this_user(), "token.revoke", token_id)
+        return ended
 
     if not with_store(end):
         raise Refused(f"there is no valid token {token_id}")

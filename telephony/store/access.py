@@ -138,12 +138,14 @@ class Access:
         await self._database.write(lambda c: c.execute(insert(audit).values(values)), "write the audit")
 
     async def audits(
-        self, *, subject: str | None = None, before: int | None = None, limit: int = 100
+        self, *, subject: str | None = None, who: str | None = None, before: int | None = None, limit: int = 100
     ) -> tuple[AuditRow, ...]:
         """Newest first; `before`: the last `audit_id` of the page before this."""
         query = select(*columns_of(audit, AuditRow)).order_by(audit.c.audit_id.desc()).limit(min(limit, LIST_MAX))
         if subject is not None:
             query = query.where(audit.c.subject == subject)
+        if who is not None:
+            query = query.where(audit.c.who == who)
         if before is not None:
             query = query.where(audit.c.audit_id < before)
         return await self._database.read(

@@ -18,6 +18,7 @@ from telephony.store.bus import CHANNEL, Bus
 from telephony.store.calls import Calls
 from telephony.store.database import Database, open_database
 from telephony.store.errors import StoreError
+from telephony.store.forgetting import Forgetting
 from telephony.store.listening import listen
 from telephony.store.migrate import migrate
 from telephony.store.nodes import Nodes
@@ -45,6 +46,7 @@ class Store:
         self.access = Access(database, clock)
         self.stream_tokens = StreamTokens(database)
         self.nodes = Nodes(database, clock)
+        self.forgetting = Forgetting(database)
         self.bus = Bus(database, node, clock)
         self._database = database
         self._clock = clock

@@ -253,3 +253,23 @@ def _encoded(value):
 
 def _quoted(text):
     return "".join(f"%{byte:02X}" for byte in text.encode("utf-8", "surrogatepass"))
+
+
+def test_the_audit_is_read_page_by_page_by_those_who_may(database, tmp_path):
+    async def main():
+        async with node(database, data_dir=tmp_path / "data") as at:
+            url, token = f"{at.url}/audit", await at.token("audit:read")
+            for number in range(3):
+                await at.store.access.audit(f"token:{number}", "suppression.add", CALLER, {"reason": f"of {CALLER}"})
+            status, page, _ = await ask("GET", f"{url}?limit=2", token)
+            assert (status, [row["who"] for row in page["audit"]]) == (200, ["token:2", "token:1"])
+            assert CALLER not in str(page)
+            _, rest, _ = await ask("GET", f"{url}?limit=2&cursor={page['next_cursor']}", token)
+            assert ([row["who"] for row in rest["audit"]], rest["next_cursor"]) == (["token:0"], None)
+            _, mine, _ = await ask("GET", f"{url}?who=token:1", await at.token("audit:read", "numbers:read"))
+            assert [(row["who"], row["subject"]) for row in mine["audit"]] == [("token:1", CALLER)]
+            assert (await ask("GET", f"{url}?subject=CA1", token))[1]["audit"] == []
+            assert (await ask("GET", f"{url}?cursor=x", token))[0] == 422
+            assert (await ask("GET", url, await at.token("calls:read")))[0] == 403
+
+    run(main())

@@ -75,6 +75,28 @@ def test_a_token_is_printed_once_found_by_its_secret_and_revoked(program, here):
     assert program("token", "revoke", row.token_id)[0] == 1
 
 
+def test_the_audit_names_who_did_what_with_numbers_masked(program, here):
+    token_id = json.loads(program("token", "create", "--name", "crm", "--scope", "admin", "--json")[1])["token_id"]
+    program("operator", "add", "ann", "--scope", "approvals:decide", stdin="long enough\n")
+    program("operator", "disable", "ann")
+    program("operator", "disable", "ann")  # once more changes nothing
+    program("token", "revoke", token_id)
+    on(here, lambda store: store.access.audit("token:crm", "suppression.add", CALLER, {"reason": f"asked by {CALLER}"}))
+    status, out, _ = program("audit", "--json")
+    rows = json.loads(out)
+    assert status == 0
+    assert [row["action"] for row in rows] == [
+        "suppression.add", "token.revoke", "operator.disable", "operator.add", "token.create",
+    ]  # fmt: skip
+    assert rows[-1]["who"].startswith("user:")
+    shown = program("audit")[1]
+    assert "***100" in shown
+    assert CALLER not in shown
+    assert CALLER in program("audit", "--numbers")[1]
+    assert len(program("audit", "--subject", token_id)[1].splitlines()) == 3
+    assert "Nothing like that" in program("audit", "--who", "operator:eve")[2]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -195,7 +217,7 @@ def test_a_waiting_call_is_decided_from_the_command_line_while_the_server_runs(p
             assert status == 1
             assert "cannot be decided any more" in err
 
-    asyncio.run(asyncio.wait_for(scenario(), 30))
+    asyncio.run(asyncio.wait_for(scenario(), 120))
 
 
 def test_an_operator_decides_with_password_and_right_only(program, here):

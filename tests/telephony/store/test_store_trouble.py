@@ -53,7 +53,7 @@ async def test_a_server_that_stops_is_retryable_at_once_and_used_again_when_it_i
                 with pytest.raises(StoreError, match="no connection") as refused:
                     await store.calls.get("CA1")
                 assert refused.value.retryable
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < 10
         finally:
             postgres.start()
         assert await store.calls.get("CA1") == call()
