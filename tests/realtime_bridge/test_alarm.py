@@ -14,7 +14,7 @@ def on_loop(request):
 
     def run(test):
         with asyncio.Runner(loop_factory=request.param) as runner:
-            runner.run(asyncio.wait_for(test(), 5))
+            runner.run(asyncio.wait_for(test(), 120))
 
     return run
 

@@ -58,7 +58,7 @@ async def conversation(agent, *, heard=(), session_seconds=3600.0, **options):
 
 
 def run(main):
-    asyncio.run(asyncio.wait_for(main(), 30))
+    asyncio.run(asyncio.wait_for(main(), 120))
 
 
 async def replied(made, text):

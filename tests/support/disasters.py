@@ -45,7 +45,7 @@ class Callers:
     async def press(self, digit):
         await asyncio.gather(*(call.press(digit + "#") for call in self.calls))
 
-    async def answered(self, seconds=15):
+    async def answered(self, seconds=60):
         """Ask each agent whether it is there. How long each took to answer, in seconds; None for those that did not."""
         for call in self.calls:
             await call.until_silent(0.5)
@@ -65,7 +65,7 @@ class Callers:
         await asyncio.gather(*(call.until_status("completed") for call in self.calls))
 
     async def rows(self):
-        return [await self.house.stored(call.sid, seconds=20) for call in self.calls]
+        return [await self.house.stored(call.sid) for call in self.calls]
 
 
 async def night(directory, url, away, callers, tell=lambda _name, _facts: None):
@@ -97,7 +97,7 @@ async def model_restarted(house, count, numbers):
     await asyncio.sleep(1.5)
     await house.model.kill()
     newcomer = await house.ring(Pause(600_000), from_=next(numbers))
-    await newcomer.until_said("something went wrong on our side. All our lines are busy", timeout_s=10)
+    await newcomer.until_said("something went wrong on our side. All our lines are busy", timeout_s=60)
     await house.model.start()
     took = await callers.answered()
     await callers.say_goodbye()
@@ -128,11 +128,11 @@ async def deployed(house, count, numbers):
     before = house.workers()
     callers = await Callers.ring(house, count, numbers)
     house.server.signal(signal.SIGHUP)
-    await house.until(lambda: "all workers are replaced" in house.server.log, "fresh workers", 40)
+    await house.until(lambda: "all workers are replaced" in house.server.log, "fresh workers", 120)
     late = await Callers.ring(house, 2, numbers)
     took = [*await callers.answered(), *await late.answered()]
     await callers.say_goodbye()
-    await house.until(lambda: not house.workers() & before, "end of the old workers", 30)
+    await house.until(lambda: not house.workers() & before, "end of the old workers", 120)
     await late.say_goodbye()
     rows = [*await callers.rows(), *await late.rows()]
     return {"answered": sum(t is not None for t in took), "ends": ends(rows)}
@@ -169,7 +169,7 @@ async def drained(house, count, numbers):
     """SIGTERM: no new calls. Once more, since nobody wants to wait: callers are told goodbye, and the server ends."""
     callers = await Callers.ring(house, count, numbers)
     house.server.signal(signal.SIGTERM)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             if (await http(house.url + "/readyz"))[0] != 200:
                 break
@@ -179,9 +179,9 @@ async def drained(house, count, numbers):
     took = await callers.answered()
     told = time.monotonic()
     house.server.signal(signal.SIGTERM)
-    await asyncio.gather(*(call.until_status("completed", timeout_s=40) for call in callers.calls))
+    await asyncio.gather(*(call.until_status("completed", timeout_s=120) for call in callers.calls))
     goodbyes = sum(_sound_since(call, told) > 1 for call in callers.calls)
-    status = await asyncio.wait_for(house.server.process.wait(), 30)
+    status = await asyncio.wait_for(house.server.process.wait(), 60)
     answered = sum(t is not None for t in took)
     return {"exit": status, "answered": answered, "goodbyes": goodbyes, "ends": ends(await callers.rows())}
 

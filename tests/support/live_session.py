@@ -14,7 +14,7 @@ async def look_up(order: str) -> str:
 
 
 def run(main):
-    asyncio.run(asyncio.wait_for(main(), 20))
+    asyncio.run(asyncio.wait_for(main(), 120))
 
 
 @asynccontextmanager
@@ -42,7 +42,7 @@ async def until(made, kind, count=1):
 
     stop = made.on(None, look)
     look(None)
-    await asyncio.wait_for(enough.wait(), 5)
+    await asyncio.wait_for(enough.wait(), 60)
     stop()
     return of(made, kind)[count - 1]
 

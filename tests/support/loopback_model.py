@@ -22,7 +22,7 @@ from realtime_bridge.transport.endpoint import Endpoint
 from realtime_bridge.transport.model_socket import ModelSocket
 
 KEY = "sk-loopback-0123456789"
-WAIT_S = 5.0
+WAIT_S = 60.0
 _numbers = itertools.count(1)  # of responses, over all connections: a fresh session's are not those of the one before
 
 

@@ -47,7 +47,7 @@ class Program:
         return [event for event in self.seen if isinstance(event, kind)]
 
     async def hears(self, kind, count=1):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while len(self.told(kind)) < count:
                 self._news.clear()
                 await self._news.wait()
@@ -91,7 +91,7 @@ class Phone:
             self._timestamp += max(1, len(audio) // 8)
 
     async def until(self, condition):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not condition():
                 self._news.clear()
                 await self._news.wait()
@@ -100,7 +100,7 @@ class Phone:
         await self.until(lambda: len(self.heard) >= bytes_min)
 
     async def closed(self):
-        await asyncio.wait_for(self._reader, 5)
+        await asyncio.wait_for(self._reader, 60)
         return self.socket.close_code
 
 
@@ -117,7 +117,7 @@ async def ringing(model, *, echoes=True, **options):
         token = door.tokens.issue(CALL, door.clock())
         await socket.send(writer.start({"token": token}), text=True)
         caller = Phone(socket, writer, echoes=echoes)
-        await asyncio.wait_for(program.answered.wait(), 5)
+        await asyncio.wait_for(program.answered.wait(), 60)
         yield program, caller
         await program.transport.close("the test is over")
         await caller.closed()

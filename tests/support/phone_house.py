@@ -70,10 +70,10 @@ class House:
     async def record_of(self, call_sid):
         """call.json, when it is written."""
         path = self.data_dir / "calls" / call_sid / "call.json"
-        await until(path.exists, 10)
+        await until(path.exists)
         return json.loads(path.read_text())
 
-    async def stored(self, call_sid, wanted=lambda row: row.finished_at is not None, seconds=10):
+    async def stored(self, call_sid, wanted=lambda row: row.finished_at is not None, seconds=60):
         """The call's row, when it is as wanted."""
         async with asyncio.timeout(seconds), Store.open(self.database_url, node="test") as store:
             while True:
@@ -93,7 +93,7 @@ class House:
         async with request as answer:
             return answer.status, await answer.json(content_type=None) if answer.status != 204 else None
 
-    async def until_api(self, method, path, wanted, seconds=15):
+    async def until_api(self, method, path, wanted, seconds=60):
         """The body's part that is wanted, as soon as it is there."""
         body = None
         try:
@@ -112,7 +112,7 @@ class House:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         return {int(child) for child in children}
 
-    async def until(self, condition, what, seconds=20):
+    async def until(self, condition, what, seconds=60):
         try:
             await until(condition, seconds)
         except TimeoutError:
@@ -150,7 +150,7 @@ async def phone_house(directory, *, script, hears=(), agent=AGENT, arguments=(),
         }  # fmt: skip
         async with serve(directory, *arguments, port=port, **environment) as server:
             twilio.number(NUMBER, voice_url=f"{url}/twilio/voice", status_callback=f"{url}/twilio/status")
-            async with aiohttp.ClientSession(url, timeout=aiohttp.ClientTimeout(20)) as client:
+            async with aiohttp.ClientSession(url, timeout=aiohttp.ClientTimeout(60)) as client:
                 yield House(twilio, model, server, url, directory / "data", database_url, client)
 
 
@@ -179,7 +179,7 @@ class Scenarios:
     real server.
     """
 
-    def __init__(self, houses, *, seconds_max=50.0, **options):
+    def __init__(self, houses, *, seconds_max=150.0, **options):
         self._houses = houses
         self._options = options
         self._seconds_max = seconds_max

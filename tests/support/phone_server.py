@@ -88,7 +88,7 @@ async def http(url: str, form: dict | bytes | None = None, headers: dict | None 
         data = urllib.parse.urlencode(form).encode() if isinstance(form, dict) else form
         request = urllib.request.Request(url, data, headers or {})
         try:
-            with urllib.request.urlopen(request, timeout=5) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as e:
             with e:
@@ -124,7 +124,7 @@ async def in_call(server, call_sid=CALL):
 async def closed_with(socket) -> tuple[int, str]:
     """Read what comes until the other side closes: (code, reason)"""
     with contextlib.suppress(ConnectionClosed):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             async for _ in socket:
                 pass
     return socket.close_code, socket.close_reason
@@ -136,7 +136,7 @@ def both_loops(test):
     @pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
     def run(loop_factory):
         with asyncio.Runner(loop_factory=loop_factory) as runner:
-            runner.run(asyncio.wait_for(test(), 20))
+            runner.run(asyncio.wait_for(test(), 120))
 
     run.__doc__ = test.__doc__
     return run

@@ -21,8 +21,8 @@ from pathlib import Path
 import psycopg
 from psycopg.rows import tuple_row
 
-START_S_MAX = 60.0
-STOP_S_MAX = 30.0
+START_S_MAX = 120.0
+STOP_S_MAX = 120.0
 WITHOUT_RIGHTS = ("postgres", "nobody")
 # Nothing here must survive a power cut; what is committed must survive the server's death.
 OPTIONS = ("fsync=off", "full_page_writes=off", "shared_buffers=16MB", "max_connections=200", "listen_addresses=")
@@ -51,13 +51,13 @@ class PostgresServer:
 
     def admin(self, statement):
         """Run one statement as the server's owner; returns its rows."""
-        with psycopg.connect(self.url(), autocommit=True, connect_timeout=5, row_factory=tuple_row) as connection:
+        with psycopg.connect(self.url(), autocommit=True, connect_timeout=60, row_factory=tuple_row) as connection:
             cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []
 
     def empty(self, database, tables):
         """Delete all rows; nobody may be at work there."""
-        with psycopg.connect(self.url(database), autocommit=True, options="-c lock_timeout=5s") as connection:
+        with psycopg.connect(self.url(database), autocommit=True, options="-c lock_timeout=60s") as connection:
             connection.execute(f"TRUNCATE {', '.join(tables)} RESTART IDENTITY")
 
     @contextlib.contextmanager

@@ -12,8 +12,8 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
 PROGRAM = [sys.executable, "-c", "from telephony.cli import main; main()"]
-START_S_MAX = 30.0
-STOP_S_MAX = 10.0
+START_S_MAX = 120.0
+STOP_S_MAX = 60.0
 
 
 def environment(**settings: str) -> dict[str, str]:
@@ -41,7 +41,7 @@ class ServeProcess:
             self._more.set()
         self._more.set()
 
-    async def wait_for(self, pattern: str, *, seconds: float = 20.0) -> re.Match[str]:
+    async def wait_for(self, pattern: str, *, seconds: float = 120.0) -> re.Match[str]:
         """The first line, already there or still to come, that matches."""
         async with asyncio.timeout(seconds):
             seen = 0
@@ -54,7 +54,7 @@ class ServeProcess:
                 self._more.clear()
                 await self._more.wait()
 
-    async def ended(self, *, seconds: float = 20.0) -> int:
+    async def ended(self, *, seconds: float = 120.0) -> int:
         """Its exit status."""
         status = await asyncio.wait_for(self.process.wait(), seconds)
         await self._reading

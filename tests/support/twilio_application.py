@@ -24,7 +24,7 @@ from websockets.exceptions import ConnectionClosed
 from telephony.testing.twilio import TwilioSimulator, murmur
 
 TOKEN = "an auth token"
-WAIT_S = 5.0
+WAIT_S = 60.0
 
 
 class Twilio(TwilioSimulator):

@@ -33,7 +33,7 @@ def on_loopback(test):
     """Run an async test on asyncio's own loop."""
 
     def run():
-        asyncio.run(asyncio.wait_for(test(), 20))
+        asyncio.run(asyncio.wait_for(test(), 120))
 
     run.__doc__ = test.__doc__
     return run
@@ -162,8 +162,8 @@ async def test_a_connection_that_never_asks_for_anything_is_closed():
             silent, _writer = await asyncio.open_connection(host, int(port))
             slow, writer = await asyncio.open_connection(host, int(port))
             writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
-            assert await asyncio.wait_for(silent.read(), 5) == b""
-            assert await asyncio.wait_for(slow.read(), 5) == b""
+            assert await asyncio.wait_for(silent.read(), 60) == b""
+            assert await asyncio.wait_for(slow.read(), 60) == b""
             _writer.close()
             writer.close()
     finally:

@@ -23,7 +23,7 @@ def speech_of(text: str) -> bytes:
 def test_a_model_killed_in_the_middle_of_a_reply_while_a_tool_runs_is_missed_by_nobody(tmp_path):
     script = tmp_path / "shop.yaml"
     script.write_text(SHORT_SCRIPT)
-    answerer, result = asyncio.run(asyncio.wait_for(call(script), 60))
+    answerer, result = asyncio.run(asyncio.wait_for(call(script), 120))
     assert (result.failure, result.problems, result.clears) == (None, (), ())
     assert [planned for _, planned in answerer.changes] == [False]
     assert answerer.runs == ["find_order"]

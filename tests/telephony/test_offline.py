@@ -48,7 +48,7 @@ def test_the_model_ends_with_a_parent_that_was_killed_and_not_by_a_terminals_ctr
         parent.kill()
 
     async def gone():
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await asyncio.to_thread(listens, url):  # noqa: ASYNC110 - another process's doing
                 await asyncio.sleep(0.1)
 

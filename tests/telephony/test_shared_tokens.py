@@ -37,7 +37,7 @@ async def two_workers(tmp_path):
 def on_two_workers(test):
     def run(tmp_path):
         async def main():
-            async with asyncio.timeout(20), two_workers(tmp_path) as (one, two):
+            async with asyncio.timeout(60), two_workers(tmp_path) as (one, two):
                 await test(one, two)
 
         asyncio.run(main())

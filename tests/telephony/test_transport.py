@@ -492,7 +492,7 @@ async def test_a_fresh_session_that_is_never_confirmed_is_given_up_at_last():
         await program.connect()
         model.confirms = False
         (await model.confirmed_call()).drop()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while (await program.hears(ModelLost, len(program.told(ModelLost)) + 1)).retryable:
                 pass
         assert "did not confirm" in program.told(ModelLost)[-1].message

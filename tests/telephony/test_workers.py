@@ -80,7 +80,7 @@ class Supervised:
             self._death.clear()
 
     async def ended(self):
-        return await asyncio.wait_for(self.task, 10)
+        return await asyncio.wait_for(self.task, 60)
 
 
 @contextlib.asynccontextmanager
@@ -98,7 +98,7 @@ async def supervised(**options):
 
 
 def run(scenario):
-    asyncio.run(asyncio.wait_for(scenario(), 20))
+    asyncio.run(asyncio.wait_for(scenario(), 120))
 
 
 def alive(pid):
@@ -266,7 +266,7 @@ def test_connections_wait_while_no_worker_is_there():
             _, writer, pid = await server.connect()
             writer.write(b"die")
             await server.died(1)
-            assert await asyncio.wait_for(server.whose(), 10) != pid
+            assert await asyncio.wait_for(server.whose(), 60) != pid
 
     run(scenario)
 
@@ -283,7 +283,7 @@ def test_a_worker_whose_supervisor_dies_ends_when_its_calls_are_over():
             await asyncio.sleep(0.1)
             assert alive(pid)
             writer.close()
-            assert await asyncio.wait_for(worker.process.wait(), 5) == 0
+            assert await asyncio.wait_for(worker.process.wait(), 60) == 0
 
     run(scenario)
 
@@ -328,6 +328,6 @@ def test_a_machine_without_file_descriptors_takes_connections_again_when_it_has_
             await asyncio.sleep(0.35)
             assert 2 <= caplog.text.count("Too many open files") <= 5, "it does not ask without a pause"
             server.supervisor._listener = server.listener
-            await asyncio.wait_for(waiting, 5)
+            await asyncio.wait_for(waiting, 60)
 
     run(scenario)

@@ -45,7 +45,7 @@ class Program:
         return [event for event in self.seen if isinstance(event, kind)]
 
     async def hears(self, kind, count=1):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while len(self.told(kind)) < count:
                 self._news.clear()
                 await self._news.wait()
@@ -295,7 +295,7 @@ async def test_a_fresh_session_that_is_never_confirmed_is_left_for_another_and_a
         call = await model.call()
         model.confirms = False
         call.drop()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while (await program.hears(ModelLost, len(program.told(ModelLost)) + 1)).retryable:
                 pass
         assert "did not confirm" in program.told(ModelLost)[-1].message

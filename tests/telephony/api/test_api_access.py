@@ -15,7 +15,7 @@ from telephony.scopes import SCOPES, check_scopes
 
 
 def run(main):
-    asyncio.run(asyncio.wait_for(main, 20))
+    asyncio.run(asyncio.wait_for(main, 120))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from telephony.calls.live import LiveCalls
 
 
 def run(main):
-    asyncio.run(asyncio.wait_for(main, 30))
+    asyncio.run(asyncio.wait_for(main, 120))
 
 
 @contextlib.asynccontextmanager

@@ -86,5 +86,5 @@ def test_one_key_lets_the_tool_run_and_another_one_refuses(tmp_path, key, booked
             (audit,) = await store.access.audits(subject=row.approval_id)
             assert (audit.who, audit.data["arguments"]) == ("caller", row.arguments)
 
-    asyncio.run(asyncio.wait_for(main(), 30))
+    asyncio.run(asyncio.wait_for(main(), 120))
     assert ran == booked

@@ -20,7 +20,7 @@ PATIENCE_S = 60.0
 
 
 def run(main):
-    asyncio.run(asyncio.wait_for(main, 20))
+    asyncio.run(asyncio.wait_for(main, 120))
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ def nights(tmp_path_factory, postgres):
         )
 
     with postgres.database() as url:
-        return dict(zip(("sqlite", "postgresql"), asyncio.run(asyncio.wait_for(both(url), 150)), strict=True))
+        return dict(zip(("sqlite", "postgresql"), asyncio.run(asyncio.wait_for(both(url), 400)), strict=True))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

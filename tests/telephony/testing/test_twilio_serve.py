@@ -73,4 +73,4 @@ def test_calls_to_a_server_in_a_process_of_its_own(tmp_path):
             call.hang_up()
         assert "Traceback" not in server.log
 
-    asyncio.run(asyncio.wait_for(main(), 60))
+    asyncio.run(asyncio.wait_for(main(), 120))

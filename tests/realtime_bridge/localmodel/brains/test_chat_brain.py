@@ -221,7 +221,7 @@ def test_a_reply_that_is_cut_off_closes_the_stream():
         async with connected(_hang_in_the_middle) as (endpoint, brain):
             async with aclosing(brain.respond(ASKED)) as reply:
                 assert await anext(reply) == Say("We are open.")
-            await asyncio.wait_for(endpoint.closed_by_client.wait(), 5)
+            await asyncio.wait_for(endpoint.closed_by_client.wait(), 60)
 
     asyncio.run(run())
 
@@ -236,11 +236,11 @@ def test_a_cancelled_response_closes_the_stream():
                     heard.set()
 
             task = asyncio.create_task(listen())
-            await asyncio.wait_for(heard.wait(), 5)
+            await asyncio.wait_for(heard.wait(), 60)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            await asyncio.wait_for(endpoint.closed_by_client.wait(), 5)
+            await asyncio.wait_for(endpoint.closed_by_client.wait(), 60)
 
     asyncio.run(run())
 
