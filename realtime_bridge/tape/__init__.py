@@ -14,11 +14,14 @@ from realtime_bridge.tape.format import (
     read_tape,
 )
 from realtime_bridge.tape.keys import TapeKey, TapeKeys
+from realtime_bridge.tape.sealed import SealedFile, SealError, open_unsealed, seal, unseal
 
 __all__ = [
     "PAYLOAD_BYTES_MAX",
     "BackgroundFile",
     "InlineDisk",
+    "SealError",
+    "SealedFile",
     "Source",
     "TapeError",
     "TapeFile",
@@ -29,6 +32,9 @@ __all__ = [
     "TapeRecord",
     "TapeWriter",
     "TornTail",
+    "open_unsealed",
     "read_tape",
+    "seal",
+    "unseal",
     "write_whole",
 ]

@@ -12,12 +12,12 @@ import os
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from io import FileIO
+from io import FileIO, RawIOBase
 from pathlib import Path
 from threading import Lock
 from typing import ParamSpec, TypeAlias, TypeVar
 
-Job: TypeAlias = Callable[[FileIO], None]
+Job: TypeAlias = Callable[[RawIOBase], None]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -52,9 +52,14 @@ class BackgroundFile:
         *,
         on_problem: Callable[[str], None],
         backlog_bytes_max: int = BACKLOG_BYTES_MAX,
+        wrap: Callable[[FileIO], RawIOBase] | None = None,
     ) -> None:
-        """Does not touch the disk yet: the first job finds the file just created. One that exists is never opened."""
+        """Does not touch the disk yet: the first job finds the file just created. One that exists is never opened.
+
+        `wrap`: makes of it what the jobs are given, as a `SealedFile`; it closes the file.
+        """
         self.path = path
+        self._wrap = wrap
         self._disk = disk
         self._on_problem = on_problem
         self._backlog_bytes_max = backlog_bytes_max
@@ -62,7 +67,7 @@ class BackgroundFile:
         self._reported = False
         self._closed: Future[None] = Future()
         self._closed.set_running_or_notify_cancel()  # so that who stops waiting for it does not cancel it
-        self._file: FileIO | None = None  # the worker's own
+        self._file: RawIOBase | None = None  # the worker's own
         self._lock = Lock()  # guards what follows
         self._jobs: deque[tuple[Job | None, int]] = deque()  # None: close the file
         self._backlog_bytes = 0
@@ -150,23 +155,25 @@ class BackgroundFile:
             if job is None:
                 self._closed.set_result(None)
 
-    def _created(self) -> FileIO:
+    def _created(self) -> RawIOBase:
         if self._file is None:
-            self._file = FileIO(self.path, "x+", opener=_open_private)
+            file = FileIO(self.path, "x+", opener=_open_private)
+            self._file = file if self._wrap is None else self._wrap(file)
         return self._file
 
     def _close_file(self, *, sync: bool) -> None:
         if self._file is not None:
             with self._file:
                 if sync:
+                    self._file.flush()
                     os.fsync(self._file.fileno())
 
 
-def write_whole(file: FileIO, data: bytes) -> None:
+def write_whole(file: RawIOBase, data: bytes) -> None:
     """Write all of `data` at the file's position. Raises OSError."""
     rest = memoryview(data)
     while rest:
-        rest = rest[file.write(rest) :]
+        rest = rest[file.write(rest) or 0 :]
 
 
 def _open_private(path: str, flags: int) -> int:

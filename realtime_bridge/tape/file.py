@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from datetime import datetime
 from functools import partial
-from io import FileIO
+from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +82,8 @@ class TapeFile:
 
     # ---- the worker's side: packing takes a while, and needs no loop -------------------------------------------------
 
-    def _write(self, records: list[bytearray], file: FileIO) -> None:
+    def _write(self, records: list[bytearray], file: RawIOBase) -> None:
         write_whole(file, self._writer.pack(records))
 
-    def _write_end(self, file: FileIO) -> None:
+    def _write_end(self, file: RawIOBase) -> None:
         write_whole(file, self._writer.end())

@@ -2,7 +2,7 @@
 
 A WAV file of two channels, 8 kHz, 16-bit PCM. Samples are written first and the header's lengths after them, so that a
 process that dies leaves a file whose header is true. Parts that were never written are holes of the file, which read as
-zeros: silence.
+zeros: silence. With a key the whole is sealed (`realtime_bridge.tape.sealed`), and nothing else changes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import wave
 from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
-from io import FileIO
+from io import RawIOBase
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from realtime_bridge.audio.g711 import mulaw_to_pcm16
 from realtime_bridge.errors import MisuseError
-from realtime_bridge.tape import BackgroundFile, write_whole
+from realtime_bridge.tape import BackgroundFile, SealedFile, TapeKey, TapeKeys, open_unsealed, write_whole
 from telephony.records.recording import LENGTH_MS_MAX, SAMPLES_PER_MS, CallRecording, Placement
 
 CHANNELS = 2
@@ -44,13 +44,15 @@ class RecordingFile:
         disk: Executor,
         *,
         on_problem: Callable[[str], None],
+        key: TapeKey | None = None,
         length_ms_max: int = LENGTH_MS_MAX,
     ) -> None:
         """`disk` and `on_problem` as for `BackgroundFile`. Raises MisuseError for a length that no WAV file can have."""
         if length_ms_max > WAV_MS_MAX:
             raise MisuseError(f"length_ms_max is {length_ms_max}; a WAV file holds {WAV_MS_MAX} at most")
         self._recording = CallRecording(length_ms_max=length_ms_max)
-        self._file = BackgroundFile(path, disk, on_problem=on_problem)
+        wrap = None if key is None else partial(SealedFile.new, key=key)
+        self._file = BackgroundFile(path, disk, on_problem=on_problem, wrap=wrap)
         self._on_problem = on_problem
         self._flush()  # an empty file at once
 
@@ -99,14 +101,16 @@ def wav_header(length_samples: int) -> bytes:
     return struct.pack("<4sI4s4sI16s4sI", b"RIFF", riff_bytes, b"WAVE", b"fmt ", 16, fmt, b"data", data_bytes)
 
 
-def read_envelopes(path: Path, bucket_ms: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def read_envelopes(
+    path: Path, bucket_ms: int, keys: TapeKeys | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Caller's and agent's loudness for a picture: the peak of each `bucket_ms`, 0 to 1.
 
-    Raises OSError, and wave.Error for a file that is no such recording.
+    Raises OSError, SealError, and wave.Error for a file that is no such recording.
     """
     bucket_samples = bucket_ms * SAMPLES_PER_MS
     peaks = []
-    with wave.open(str(path), "rb") as f:
+    with open_unsealed(path, keys or TapeKeys()) as file, wave.open(file) as f:
         if (f.getnchannels(), f.getsampwidth(), f.getframerate()) != (CHANNELS, 2, SAMPLE_RATE):
             raise wave.Error(f"{path.name} is not stereo PCM16 at 8 kHz")
         while data := f.readframes(bucket_samples * 1000):
@@ -117,16 +121,17 @@ def read_envelopes(path: Path, bucket_ms: int) -> tuple[NDArray[np.float64], NDA
     return both[:, 0], both[:, 1]
 
 
-def _write(file: FileIO, placements: list[Placement], length_samples: int) -> None:
+def _write(file: RawIOBase, placements: list[Placement], length_samples: int) -> None:
     for placement in placements:
         for first in range(0, len(placement.mulaw), STEP_SAMPLES):
             step = placement.mulaw[first : first + STEP_SAMPLES]
             _write_channel(file, placement.channel, placement.start + first, step)
     file.seek(0)
     write_whole(file, wav_header(length_samples))
+    file.flush()
 
 
-def _write_channel(file: FileIO, channel: int, start: int, mulaw: bytearray) -> None:
+def _write_channel(file: RawIOBase, channel: int, start: int, mulaw: bytearray) -> None:
     """Put the samples into their channel; the other one keeps what it has."""
     at, size = HEADER_BYTES + start * FRAME_BYTES, len(mulaw) * FRAME_BYTES
     file.seek(at)
