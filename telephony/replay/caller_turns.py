@@ -32,6 +32,7 @@ TAIL_MS: Final = 300  # and behind it: shorter pauses lie inside a turn
 OWN_PAUSE_MS: Final = 1000  # between two pieces of speech of one turn, if the agent is silent meanwhile
 LAST_SYLLABLE_MS: Final = 300  # who begins that shortly before the agent's end lets it finish
 ONSET_MS: Final = 600  # from a caller's first sound until the model has said that she speaks, at most
+LOUD_MIN: Final = 500  # of 32768
 PATIENCE: Final = Patience()
 
 
@@ -152,11 +153,8 @@ class _Reckoning:
 
 
 def _pieces(sound: CallSound, reckoning: _Reckoning, vad_factory: Callable[[], Vad]) -> list[Span]:
-    """What the caller said, piece by piece, to whole frames. What only the model took for speech is among it."""
-    found = _speech(sound.caller, vad_factory())
-    for spoken in sound.spoken:
-        if not any(piece.start <= spoken.span.end and piece.end >= spoken.span.start - ONSET_MS for piece in found):
-            found.append(Span(max(0.0, spoken.span.start - ONSET_MS - LEAD_MS), spoken.span.end))
+    """What the caller said, piece by piece, to whole frames."""
+    found = _found(sound, _speech(sound.caller, vad_factory()))
     end = len(sound.caller) / BYTES_PER_MS
     pieces: list[Span] = []
     for piece in sorted(found, key=lambda piece: piece.start):
@@ -169,8 +167,32 @@ def _pieces(sound: CallSound, reckoning: _Reckoning, vad_factory: Callable[[], V
     return pieces
 
 
+def _found(sound: CallSound, speech: Iterable[Span]) -> list[Span]:
+    """The model's word on what was one utterance goes before our own, which knows better where it began."""
+    found = [_loud(sound.caller, Span(max(0.0, s.span.start - ONSET_MS), s.span.end)) for s in sound.spoken]
+    for piece in speech:
+        same = [number for number, other in enumerate(found) if piece.start < other.end and other.start < piece.end]
+        if not same:
+            found.append(piece)
+        elif len(same) == 1:
+            other = found[same[0]]
+            found[same[0]] = Span(min(piece.start, other.start), max(piece.end, other.end))
+    return found
+
+
 def _goes_on(earlier: Span, later: Span, reckoning: _Reckoning) -> bool:
     return later.start - earlier.end < OWN_PAUSE_MS and reckoning.is_silent(Span(earlier.end, later.start))
+
+
+def _loud(caller: bytes, about: Span) -> Span:
+    """What can be heard there, and a little quiet around it."""
+    start, end = round(about.start * BYTES_PER_MS), round(about.end * BYTES_PER_MS)
+    samples = np.frombuffer(mulaw_to_pcm16(caller[start:end]), np.int16)
+    loud = np.flatnonzero(np.abs(samples.astype(np.int32)) >= LOUD_MIN)
+    if not loud.size:
+        return about
+    first, last = (about.start + int(place) / BYTES_PER_MS for place in (loud[0], loud[-1]))
+    return Span(max(0.0, first - LEAD_MS), last + TAIL_MS)
 
 
 def _speech(caller: bytes, vad: Vad) -> list[Span]:
