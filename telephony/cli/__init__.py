@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import signal
 import sys
 from typing import Any, Final
 
@@ -84,6 +85,10 @@ def group(summary: str, example: str) -> typer.Typer:
 
 def main(arguments: list[str] | None = None) -> None:
     """The `realtime-bridge` program, by default with the process's arguments. Leaves by SystemExit."""
+    if arguments is None and sys.argv[1:2] == ["serve"]:
+        # Until the server answers signals itself: one that is stopped while it loads has not failed. And as the first
+        # process of a container it would not be stopped at all without a handler.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         app(arguments, prog_name="realtime-bridge")
     except BridgeError as e:

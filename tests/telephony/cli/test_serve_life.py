@@ -7,10 +7,12 @@ import json
 import os
 import re
 import signal
+import subprocess
 
 import pytest
 from support.phone_server import http
 from support.serve_process import serve_process
+from support.server_process import PROGRAM, environment
 
 from telephony.testing import HangUp, Ids, SimulatedPhone, Until, WaitForAgent, fetch_stream, place_call
 from telephony.testing.caller import Stream
@@ -142,3 +144,33 @@ async def worker_of(server, caller) -> str:
 async def number(server, sample: str) -> float:
     _, page = await http(server.url + "/metrics")
     return float(re.search(rf"^realtime_bridge_{re.escape(sample)} (\S+)$", page, re.MULTILINE)[1])
+
+
+# Python runs it first: the process is told to stop when it is about to import this module of ours.
+EARLY = """
+import os, signal, sys
+class Watch:
+    def find_spec(self, name, path, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGTERM)
+sys.meta_path.insert(0, Watch())
+"""
+
+
+@pytest.mark.parametrize("module", ["telephony.settings", "my_company"])
+def test_a_server_that_is_told_to_stop_while_it_starts_has_not_failed(company, module):
+    (company / "sitecustomize.py").write_text(EARLY.format(module=module))
+    env = environment(OPENAI_API_KEY="key", AGENT="my_company:front_desk")
+    env["PYTHONPATH"] += os.pathsep + str(company)
+    ended = subprocess.run(
+        [*PROGRAM, "serve", "--port", "0"],
+        cwd=company,
+        env=env,
+        timeout=60,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, "Listening" in ended.stderr, "Traceback" in ended.stderr) == (0, False, False), (
+        ended.stderr
+    )
