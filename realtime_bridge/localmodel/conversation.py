@@ -34,9 +34,10 @@ class Part:
 
     def shown(self, *, with_audio: bool = False) -> ContentPart:
         audio = pybase64.b64encode(self.sound.audio).decode() if with_audio and self.sound else None
-        return ContentPart(
-            type=self.type, text=self.text, transcript=self.transcript, image_url=self.image_url, audio=audio
-        )
+        transcript = self.transcript
+        if transcript is None and self.type == "input_audio":
+            transcript = ""  # there are clients that take no such part without the field (the Agents SDK for JavaScript)
+        return ContentPart(type=self.type, text=self.text, transcript=transcript, image_url=self.image_url, audio=audio)
 
     def read(self) -> ContentPart:
         transcript = self.words if self.type == "input_audio" else self.transcript

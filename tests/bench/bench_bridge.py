@@ -3,10 +3,15 @@
     python tests/bench/bench_bridge.py
     python tests/bench/bench_bridge.py --calls 20 50 100 --rounds 5 --rows relay session/pcmu session/pcm
 
-Six kinds of bridge (see `load/bridges.py`), each pinned to one core; a process of phones and a synthetic model have
+The kinds of bridge (see `load/bridges.py`) are each pinned to one core; a process of phones and a synthetic model have
 another one. The rows take turns, round by round, and figures are medians over the rounds, since other programs on the
 machine slow all of them: trust the ratio to the relay more than the milliseconds. One call is 50 frames a second in, and
 every 5 s a caller's turn and a reply of 2 s. CPU is the bridge's own process, all threads, kernel included.
+
+The row `sdk-js/pcmu` needs Node.js, and a directory with the SDK in AGENTS_SDK_JS:
+
+    npm install --prefix DIRECTORY @openai/agents @openai/agents-extensions ws
+    AGENTS_SDK_JS=DIRECTORY python tests/bench/bench_bridge.py --rows relay session/pcmu sdk-js/pcmu
 """
 
 import argparse
@@ -23,10 +28,11 @@ from progress import progress
 
 BRIDGE_CORE, LOAD_CORE = 1, 0
 ROWS = [
-    "relay", "bridge/pcmu", "session/pcmu", "recorded/pcmu", "server/pcmu",
-    "bridge/pcm", "session/pcm", "recorded/pcm", "server/pcm", "sdk/pcmu",
+    "relay", "relay-aiohttp", "relay-starlette", "bridge/pcmu", "session/pcmu", "recorded/pcmu", "server/pcmu",
+    "bridge/pcm", "session/pcm", "recorded/pcm", "server/pcm", "sdk/pcmu", "sdk-js/pcmu",
 ]  # fmt: skip
 BASELINE = "relay"
+NODE_ROW = "sdk-js/pcmu"
 WARM_UP_S = 5.0
 SETTLED_S_MAX = 20.0
 FRAMES_PER_S = 50
@@ -130,6 +136,12 @@ def main() -> None:
     chosen = options.parse_args()
     if (os.cpu_count() or 1) < 2:
         options.error("two cores are needed: one for the bridge, one for the load")
+    if NODE_ROW in chosen.rows and "AGENTS_SDK_JS" not in os.environ:
+        if chosen.rows is not ROWS:
+            options.error(
+                f"{NODE_ROW} needs a directory with its packages in AGENTS_SDK_JS; --help says how to make it"
+            )
+        chosen.rows = [row for row in ROWS if row != NODE_ROW]
     lines = []
     for calls in chosen.calls:
         lines += figures(measure(chosen.rows, calls, chosen.rounds, chosen.seconds), calls)

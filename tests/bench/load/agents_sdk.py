@@ -7,13 +7,12 @@ import asyncio
 import base64
 import contextlib
 import json
-import socket
 from collections.abc import AsyncIterator
 
-import uvicorn
 from agents import set_tracing_disabled
 from agents.realtime import RealtimeAgent, RealtimeRunner
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+from load.relays import serving
 
 G711 = {"input_audio_format": "g711_ulaw", "output_audio_format": "g711_ulaw"}
 TURNS = {"turn_detection": {"type": "server_vad", "interrupt_response": True}}
@@ -66,11 +65,5 @@ async def agents_sdk(model_port: int) -> AsyncIterator[str]:
             elif event.type == "audio_interrupted":
                 await phone.send_text(json.dumps({"event": "clear", "streamSid": stream_sid}))
 
-    listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", loop="uvloop", ws="websockets-sansio"))
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        yield f"ws://127.0.0.1:{listener.getsockname()[1]}/media"
-    finally:
-        server.should_exit = True
-        await asyncio.wait([serving], timeout=5)
+    async with serving(app) as url:
+        yield url

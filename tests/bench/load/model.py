@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 import pybase64
 from load.processes import obey
 from load.timecode import age_us, p50_p99_ms, stamp
-from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_create_server
+from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, ws_create_server
 
 from realtime_bridge.wire import ContentPart, Item, Response, Usage, client, decode_client_event, encode, server
 
@@ -65,7 +65,7 @@ class ModelConnection(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type == WSMsgType.CLOSE:
-            transport.send_close(frame.get_close_code())
+            transport.send_close(WSCloseCode.OK)
             transport.disconnect()
             return
         text = frame.get_payload_as_bytes()
@@ -165,7 +165,7 @@ class ModelConnection(WSListener):
         return f"{kind}_{self._number}_{self._event_count}"
 
 
-_HEARD = ContentPart(type="input_audio")
+_HEARD = ContentPart(type="input_audio", transcript="")
 _HEARING = {"type": "duration", "seconds": SPEECH_S}
 _USAGE = Usage(total_tokens=3, input_tokens=2, output_tokens=1)
 

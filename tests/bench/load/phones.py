@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 
 from load.processes import obey
 from load.timecode import BASE64_OF_A_FRAME, age_of_base64_us, p50_p99_ms, stamp
-from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from telephony.playout import BYTES_PER_S
 from telephony.testing.caller import Stream, fetch_stream
@@ -59,7 +59,7 @@ class PhoneConnection(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type == WSMsgType.CLOSE:
-            transport.send_close(frame.get_close_code())
+            transport.send_close(WSCloseCode.OK)
             transport.disconnect()
             return
         command = decode_command(frame.get_payload_as_bytes())
