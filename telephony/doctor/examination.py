@@ -53,6 +53,7 @@ async def examine(
         "port": here.check_port(settings),
         "database": here.check_database(settings),
         "disk": here.check_disk(settings),
+        "spool": here.check_spool(settings),
     }
     found = await asyncio.gather(*(_checked(name, check) for name, check in checks.items()))
     return (*(each for several in found for each in several), *outside.check_clock(differences))

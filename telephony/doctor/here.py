@@ -23,6 +23,7 @@ from telephony.numbers import NumberRefused, dialable
 from telephony.offline import require_offline_parts
 from telephony.settings import Settings, SettingsError, check_exposure, check_signing, database_url
 from telephony.store import Store, StoreError
+from telephony.store.spool import DAMAGED
 
 ALIKE: Final = 0.86  # difflib's ratio: a letter too few, too many or swapped
 OPEN_SECONDS_MAX: Final = 10.0
@@ -123,6 +124,32 @@ async def check_disk(settings: Settings) -> list[Finding]:
     if free < DISK_BYTES_GOOD:
         return [warning("disk", "DATA_DIR", f"only {room}", "make room: a call takes about 1 MB a minute")]
     return [ok("disk", "DATA_DIR", room)]
+
+
+async def check_spool(settings: Settings) -> list[Finding]:
+    """No records of calls lie about that the database could not take."""
+    spool = settings.data_dir / "spool"
+    try:
+        waiting, damaged = await asyncio.to_thread(lambda: (_records_in(spool), _records_in(spool / DAMAGED)))
+    except OSError as e:
+        return [failed("spool", "DATA_DIR", f"{spool} cannot be read: {e.strerror}", "let this user read it")]
+    found = []
+    if damaged:
+        what = f"{len(damaged)} records of calls that could never be stored lie in {spool / DAMAGED}"
+        mend = f"look at them (JSON; the server's log said why): correct each and move it to {spool}, or delete it"
+        found.append(failed("spool", "DATA_DIR", what, mend))
+    if waiting:
+        what = f"{len(waiting)} records of calls wait in {spool} for the database"
+        mend = "bring the database back, and see that `realtime-bridge serve` runs: it stores them"
+        found.append(warning("spool", "DATA_DIR", what, mend))
+    return found or [ok("spool", "DATA_DIR", "every record of a call is stored")]
+
+
+def _records_in(directory: Path) -> list[str]:
+    try:
+        return [name.name for name in directory.iterdir() if name.suffix == ".json" and not name.name.startswith(".")]
+    except FileNotFoundError:
+        return []
 
 
 async def check_port(settings: Settings) -> list[Finding]:

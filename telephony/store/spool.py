@@ -12,6 +12,7 @@ import contextlib
 import itertools
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,7 @@ from realtime_bridge.errors import BridgeError
 BYTES_MAX: Final = 256 * 1024 * 1024
 FILES_MAX: Final = 100_000
 READ_AT_ONCE_MAX: Final = 100
+DAMAGED: Final = "damaged"  # the folder of records that nobody can store
 _SUFFIX: Final = ".json"
 
 
@@ -98,6 +100,13 @@ class Spool:
                 found.append(Spooled(name, (self.directory / name).read_bytes()))
         return found
 
+    def everything(self) -> Iterator[tuple[Path, bytes]]:
+        """All records that are there, those set aside included; in no order, and none that others take meanwhile."""
+        for directory in (self.directory, self.directory / "damaged"):
+            for path in directory.glob(f"[!.]*{_SUFFIX}") if directory.is_dir() else ():
+                with contextlib.suppress(FileNotFoundError):
+                    yield path, path.read_bytes()
+
     def is_there(self, name: str) -> bool:
         """False: another process has stored it."""
         return (self.directory / name).exists()
@@ -109,7 +118,7 @@ class Spool:
 
     def set_aside(self, name: str) -> Path:
         """It cannot be stored: leave it to people. Returns where it lies from now on."""
-        damaged = self.directory / "damaged"
+        damaged = self.directory / DAMAGED
         damaged.mkdir(exist_ok=True, mode=0o700)
         with contextlib.suppress(FileNotFoundError):
             (self.directory / name).rename(damaged / name)

@@ -15,11 +15,12 @@ from support.server_process import free_port
 from telephony.app import create_app
 from telephony.cli import main
 from telephony.doctor.examination import examine, read_settings
-from telephony.doctor.here import check_names
+from telephony.doctor.here import check_names, check_spool
 from telephony.doctor.outside import check_openai
 from telephony.doctor.webhooks import status_url, voice_url
 from telephony.server import PhoneServer
 from telephony.settings import Settings
+from telephony.store.spool import Spool
 from telephony.testing.twilio import TwilioSimulator, murmur
 
 NUMBER, OTHER, TOKEN = "+14155550100", "+14155550111", "the-auth-token"
@@ -135,6 +136,13 @@ def nobody_at_public_url(set_up):
     )
 
 
+def record_set_aside(set_up):
+    damaged = set_up.directory / "elsewhere" / "spool" / "damaged"
+    damaged.mkdir(parents=True)
+    (damaged / "00000000000000000001-1-0.json").write_text("{")
+    set_up.settings["DATA_DIR"] = str(set_up.directory / "elsewhere")
+
+
 # what was done wrong -> (how to do it, which check tells, where it says the mistake is, what it says to do)
 MISTAKES = {
     "a setting that is no value": (setting(MAX_CALLS="many"), "settings", "MAX_CALLS", "realtime-bridge settings"),
@@ -160,6 +168,7 @@ MISTAKES = {
         setting(DATABASE_URL="postgresql://nobody@127.0.0.1:1/calls"), "database", "DATABASE_URL", "database server",
     ),
     "a directory that cannot be": (setting(DATA_DIR="a_file/data"), "disk", "DATA_DIR", "write"),
+    "a record that nobody could store": (record_set_aside, "spool", "DATA_DIR", "move it to"),
     "an agent that is not there": (setting(AGENT="my_company:nobody"), "agents", "AGENT", "there is my_company:agent"),
     "an agent that does not compile": (setting(AGENT="broken_company:agent"), "agents", "AGENT", "mend the module"),
     "two tools of one name": (setting(AGENTS="my_company:twice"), "agents", "AGENTS", "look_up"),
@@ -212,6 +221,16 @@ def test_a_misspelt_setting_is_noticed_in_the_file_and_in_the_environment(tmp_pa
     ]
     assert "TWILIO_ACCOUNT_SID" in found[1].mend
     assert "hush" not in str(found)
+
+
+def test_records_that_wait_for_the_database_are_told_of(tmp_path):
+    spool = Spool(tmp_path / "spool")
+    settings = Settings(_env_file=None, data_dir=tmp_path)
+    assert [each.verdict for each in asyncio.run(check_spool(settings))] == ["ok"]
+    name = spool.put(b"{}")
+    assert [each.verdict for each in asyncio.run(check_spool(settings))] == ["warning"]
+    spool.set_aside(name)
+    assert [each.verdict for each in asyncio.run(check_spool(settings))] == ["failed"]
 
 
 def test_no_secret_is_ever_told(tmp_path, monkeypatch):
