@@ -20,22 +20,23 @@ from telephony.replay.taped_call import NOTHING_TAPED, CallSetting, TapedDeeds, 
 from telephony.testing.script import HangUp, Press, Say, StayOnLine, Step, TakesTurn
 
 LABEL_CHARS_MAX: Final = 60
+SCRIPT_S_MAX: Final = 600.0  # what a scripted call is taken to last
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedCaller:
     """`turns`: what she said and which keys she pressed, in order. `hangs_up`: when; None: she stays on the line until the
-    other side hangs up. `deeds`: what the agent of the recorded call did, where that is known; `setting`: how that call was made; `seconds`: how
-    long it was. `name`: whence she is. `script`: what a caller does who was never recorded, in place of all that.
+    other side hangs up. `deeds`: what the agent of the recorded call did, where that is known; `setting`: how that call was
+    made; `seconds`: how long it was, or may be. `name`: whence she is. `script`: what a caller does who was never recorded.
     """
 
     turns: tuple[CallerTurn, ...]
     hangs_up: TakesTurn | None
     deeds: TapedDeeds = NOTHING_TAPED
     setting: CallSetting = field(default_factory=CallSetting)
-    seconds: float = 0.0
+    seconds: float = SCRIPT_S_MAX
     name: str = ""
-    script: tuple[Step, ...] | None = None
+    script: Sequence[Step] | None = None
 
     @classmethod
     def from_tape(cls, path: Path, keys: TapeKeys | None = None) -> Self:
@@ -52,13 +53,13 @@ class RecordedCaller:
         )
 
     @classmethod
-    def of_steps(cls, steps: Sequence[Step]) -> Self:
-        """A caller who follows a script of his own."""
-        return cls(turns=(), hangs_up=None, script=tuple(steps))
+    def of_script(cls, script: Sequence[Step]) -> Self:
+        """A caller who was never recorded."""
+        return cls(turns=(), hangs_up=None, script=script)
 
     @property
     def presses_keys(self) -> bool:
-        return any(turn.key is not None for turn in self.turns) or any(isinstance(s, Press) for s in self.script or ())
+        return any(turn.key is not None for turn in self.turns)
 
     def steps(self, is_busy: Callable[[], bool] | None = None) -> list[Step]:
         """Her script. `is_busy` tells whether the agent is still at work: see `Patience`."""

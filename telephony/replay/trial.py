@@ -110,7 +110,7 @@ def try_agent(
     if runs < 1:
         raise MisuseError(f"a trial needs one run at least, not {runs}")
     place = _place(model, script, speech)
-    caller = caller if isinstance(caller, RecordedCaller) else RecordedCaller.of_steps(caller)
+    caller = caller if isinstance(caller, RecordedCaller) else RecordedCaller.of_script(caller)
     phone_agent = PhoneAgent.of(agent)
     done = []
     with ExitStack() as stack:
