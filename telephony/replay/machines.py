@@ -1,7 +1,7 @@
 """The machines of a call, fed from its tape: the bridge, and the session's core.
 
-They are the production code, made as the call made them. Each takes its own inputs and gives its answers in the form in
-which a tape keeps them. No clock runs.
+They are the production code, made as the call made them. Each takes its own inputs, and gives its answers whole: frames
+for the phone and the model, and the commands of the session's core as JSON. No clock runs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from realtime_bridge.wire import decode_server_event
 from telephony.bridge import Bridge
 from telephony.bridge_commands import ToModel, ToPhone
 from telephony.bridge_inputs import BridgeInput, ProgramInput, Tick
-from telephony.records.recorder import CallHead, on_tape
+from telephony.records.recorder import CallHead
 from telephony.replay.differences import Answer
 from telephony.twilio.media_stream import decode_message
 
@@ -61,9 +61,9 @@ class BridgeMachine:
         answers: list[Answer] = []
         for command in commands:
             if isinstance(command, ToPhone):
-                answers.append((Source.TO_PHONE, on_tape(command.frame)))
+                answers.append((Source.TO_PHONE, command.frame))
             elif isinstance(command, ToModel):
-                answers.append((Source.TO_MODEL, on_tape(command.frame)))
+                answers.append((Source.TO_MODEL, command.frame))
         return answers
 
 
@@ -83,7 +83,7 @@ class SessionCore:
             commands = self._handle(event, self._clock_s + record.time)
         except Exception as e:
             raise InternalError(f"the session's core fails at {record.time:.3f} s of the tape: {e!r}") from e
-        return [(Source.FROM_SESSION, on_tape(encode_command(command))) for command in commands]
+        return [(Source.FROM_SESSION, encode_command(command)) for command in commands]
 
     def _handle(self, event: Record, now: float) -> list[Command]:
         if isinstance(event, Opening):

@@ -16,8 +16,8 @@ from typing import Any, Final
 import msgspec
 
 from realtime_bridge.errors import ProtocolError
-from realtime_bridge.tape import Source, TapeReader, TapeRecord, read_tape
-from telephony.records.recorder import CallHead
+from realtime_bridge.tape import Source, TapeKeys, TapeReader, TapeRecord, read_tape
+from telephony.records.recorder import CallHead, on_tape
 from telephony.replay.differences import Answer, Difference, differences
 from telephony.replay.machines import Machine, machines
 
@@ -46,14 +46,14 @@ class Verification:
         return not self.counts
 
 
-def verify_tape(path: Path) -> Verification:
-    """Run a call again from its tape.
+def verify_tape(path: Path, keys: TapeKeys | None = None) -> Verification:
+    """Run a call again from its tape. `keys`: for tapes that are sealed.
 
     Of the last input on the tape, answers may be missing there: a tape may end anywhere. Raises OSError and TapeError for
     a tape that cannot be read, ProtocolError for one that is not of a call, InternalError when a machine fails.
     """
     with path.open("rb") as file:
-        tape = read_tape(file)
+        tape = read_tape(file, keys=keys)
         replay = _Replay(tape)
         for record in tape:
             replay.take(record)
@@ -127,7 +127,7 @@ class _Comparison:
         """All answers to the input before are there: what differs. Then this input."""
         found = self._compare(self._taped)
         self._input = record
-        self._replayed = self._machine.answers(record)
+        self._replayed = [(source, on_tape(frame)) for source, frame in self._machine.answers(record)]
         self._taped = []
         return found
 
