@@ -148,7 +148,7 @@ async def check_spool(settings: Settings) -> list[Finding]:
 def _records_in(directory: Path) -> list[str]:
     try:
         return [name.name for name in directory.iterdir() if name.suffix == ".json" and not name.name.startswith(".")]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # the latter is told of by `check_disk`
         return []
 
 
