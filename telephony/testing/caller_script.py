@@ -66,10 +66,10 @@ class CallerVoice(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AgentEar:
-    """What a scripted caller cannot tell by the sound alone. `is_busy`: the agent is still at work on its turn;
-    `has_said`: these words have been heard in its last answer."""
+    """What a scripted caller cannot tell by the sound alone. `is_busy`: the agent is still at work on its turn (see
+    `Patience`); `has_said`: these words have been heard in its last answer."""
 
-    is_busy: Callable[[], bool]
+    is_busy: Callable[[], bool] | None
     has_said: Callable[[str], bool]
 
 

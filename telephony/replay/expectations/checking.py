@@ -32,7 +32,7 @@ from telephony.replay.expectations.kinds import (
 )
 from telephony.replay.expectations.transcript import tool_call, transcript
 
-NEAR_MISS_MIN = 45.0  # of 100: less is not worth showing as what was said instead
+NEAR_MISS_MIN = 60.0  # of 100: less is not worth showing as what was said instead
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Failure:
     around: str
 
     def __str__(self) -> str:
-        return f"expected: {self.expected}\nbut:      {self.found}\n{self.around}"
+        return f"expected: {self.expected}\nbut: {self.found}\n{self.around}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +242,7 @@ def _said(words: Said, record: CallRecord, verdicts: Mapping[Question, Verdict])
         return None
     if where.at:
         return _Miss(f"nearest to it, {who} said {where.found}", where.at)
-    return _Miss(f"{who} said nothing like it", lines[-1:])
+    return _Miss(f"{who} said nothing like it")
 
 
 def _not_said(words: NotSaid, record: CallRecord, verdicts: Mapping[Question, Verdict]) -> _Miss | None:

@@ -98,7 +98,7 @@ def test_what_holds(expectation):
         (ToolNotCalled("refund"), "it was called: refund(amount=25.0)"),
         (ToolsInOrder(["refund", "find_order"]), "find_order was not called after refund; these were, in order: find"),
         (ToolsInOrder(["cancel", "refund"]), "cancel was not called; these"),
-        (Said("arrives on Tuesday"), "the agent said 'shipped on monday'"),
+        (Said("arrives on Tuesday"), "the agent said nothing like it"),
         (Said("Grüezi mitenand"), "the agent said nothing like it"),
         (Said("It was stolen on Sunday"), "nearest to it, the agent said 'it was shipped on monday'"),
         (Said(pattern="tuesday"), "the agent said nothing like it"),
@@ -124,7 +124,7 @@ def test_a_failure_shows_the_transcript_around_the_place():
     assert failure.number == 0
     assert str(failure).splitlines() == [
         "expected: the agent does not say 'shipped on Monday'",
-        "but:      the agent said 'shipped on monday'",
+        "but: the agent said 'shipped on monday'",
         "     0.2 s  agent    Wren Street Telephones, how can I help you?",
         "     4.0 s  caller   Where is my order A1042?",
         "     6.5 s  tool     find_order(order_id='A1042', urgent=True, items=[1, 2], who={name: 'Kim', age: 30}) -> {}",
