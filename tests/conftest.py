@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shutil
 from pathlib import Path
@@ -52,6 +53,18 @@ def pytest_report_header(config):
 
 def pytest_collection_modifyitems(items):
     items.sort(key=_rank)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Python 3.11 cannot parse while it parses: a failure is shown by parsing the source, and when forgotten tasks are
+    collected in the middle of that, their complaint is logged with a traceback, which is parsed too. SystemError would end
+    the whole run."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def _rank(item):

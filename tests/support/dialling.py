@@ -53,7 +53,8 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def dialling(database_url, *, settle_seconds=0.5):
+async def dialling(database_url, *, settle_seconds=0.5, request_seconds=30.0):
+    """Who wants to see what happens when Twilio is silent, says how long it may be."""
     holder = []
 
     async def webhook(asked):
@@ -86,7 +87,7 @@ async def dialling(database_url, *, settle_seconds=0.5):
         ours = await stack.enter_async_context(HttpEndpoint(webhook))
         front = await stack.enter_async_context(HttpEndpoint(forward))
         twilio = await stack.enter_async_context(
-            TwilioSimulator(auth_token=TOKEN, calls_per_second=100, speech=murmur, webhook_timeout_s=2)
+            TwilioSimulator(auth_token=TOKEN, calls_per_second=100, speech=murmur, webhook_timeout_s=30)
         )
         twilio.number(FROM)
         for number in (ANN, BOB, CAL):
@@ -99,15 +100,15 @@ async def dialling(database_url, *, settle_seconds=0.5):
             "public_url": ours.url,
         }
         configured = Settings(_env_file=None, **given)
-        rest = await stack.enter_async_context(TwilioRest(configured, limits=quick(), sleep=no_pause))
+        rest = await stack.enter_async_context(TwilioRest(configured, limits=brief(request_seconds), sleep=no_pause))
         dialler = Dialler(store=store, rest=rest, settings=configured, limits=patience(settle_seconds))
         stack.push_async_callback(dialler.close)
         holder.append(World(twilio, front, store, configured, rest, dialler))
         yield holder[0]
 
 
-def quick():
-    return RestLimits(request_seconds=0.4, connect_seconds=0.4, total_seconds=5, back_off_seconds=0.01)
+def brief(seconds):
+    return RestLimits(request_seconds=seconds, connect_seconds=seconds, total_seconds=60, back_off_seconds=0.01)
 
 
 def patience(settle_seconds):

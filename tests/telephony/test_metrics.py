@@ -59,10 +59,10 @@ metrics.CALLS_ACTIVE.labels("inbound").inc(int(sys.argv[1]))
 def test_workers_numbers_are_added_up(tmp_path):
     environment = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PYTHONPATH": ":".join(sys.path)}
     for count in ("2", "3"):
-        subprocess.run([sys.executable, "-c", WORKER, count], env=environment, check=True, timeout=30)
+        subprocess.run([sys.executable, "-c", WORKER, count], env=environment, check=True, timeout=120)
     show = "from telephony import metrics; print(metrics.page().decode())"
     page = subprocess.run(
-        [sys.executable, "-c", show], env=environment, check=True, timeout=30, capture_output=True, text=True
+        [sys.executable, "-c", show], env=environment, check=True, timeout=120, capture_output=True, text=True
     ).stdout
     assert 'realtime_bridge_calls_total{direction="inbound",outcome="completed"} 5.0' in page
     assert 'realtime_bridge_calls_active{direction="inbound"} 5.0' in page

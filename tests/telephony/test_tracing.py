@@ -58,7 +58,7 @@ def run(program, collector):
         "OTEL_EXPORTER_OTLP_HEADERS": "x-key=secret",
         "OTEL_EXPORTER_OTLP_COMPRESSION": "none",
     }
-    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=120)
 
 
 def test_spans_are_sent_by_otlp_at_the_latest_when_it_ends(collector):

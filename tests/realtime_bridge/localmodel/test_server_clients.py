@@ -20,7 +20,7 @@ from realtime_bridge.localmodel.formats import for_recognizer
 from realtime_bridge.localmodel.reply import Pace
 from realtime_bridge.localmodel.server import LocalModelServer
 
-TIMEOUT = 30
+TIMEOUT = 120
 SCRIPT = parse_script(
     """
     greeting: Hello, this is the shop. How can I help you?

@@ -25,7 +25,7 @@ SCRIPT = {"greeting": "Hello, this is the front desk.", "rules": [{"heard": ["by
 AGENT = "from realtime_bridge import Agent\nagent = Agent(name='Front desk', instructions='Greet.')\n"
 
 
-async def run(directory, environment, *arguments, seconds=40):
+async def run(directory, environment, *arguments, seconds=120):
     """(exit status, stdout, stderr) of the program."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", "from telephony.cli import main; main()", *arguments,

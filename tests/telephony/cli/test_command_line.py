@@ -29,7 +29,7 @@ def company(tmp_path, monkeypatch):
 def run(*arguments, cwd=None, **settings):
     return subprocess.run(
         [*PROGRAM, *arguments],
-        env=environment(**settings), cwd=cwd, capture_output=True, text=True, timeout=30, check=False,
+        env=environment(**settings), cwd=cwd, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def test_help_shows_the_commands_and_an_example():
 def test_help_imports_nothing_slow():
     program = "import sys, telephony.cli; print(*sys.modules)"
     loaded = subprocess.run(
-        [sys.executable, "-c", program], env=environment(), capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", program], env=environment(), capture_output=True, text=True, timeout=120, check=True
     ).stdout.split()
     assert not {"numpy", "openai", "fastapi", "pydantic", "twilio", "uvicorn", "picows"} & set(loaded)
 

@@ -14,7 +14,7 @@ from openai import AsyncOpenAI
 REPOSITORY = Path(__file__).parents[3]
 PROGRAM = [sys.executable, "-c", "from telephony.cli import main; main()", "local-model"]
 SCRIPT = "greeting: Hello, this is the bakery.\nfallback: Sorry?\nrules:\n  - heard: hello\n    say: Hi.\n"
-TIMEOUT = 30
+TIMEOUT = 120
 
 
 def environment(**settings) -> dict:

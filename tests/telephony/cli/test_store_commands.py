@@ -184,7 +184,7 @@ async def command(directory, *arguments, stdin=None):
 
     def run():
         return subprocess.run(
-            [*PROGRAM, *arguments], cwd=directory, capture_output=True, text=True, timeout=15, check=False, input=stdin,
+            [*PROGRAM, *arguments], cwd=directory, capture_output=True, text=True, timeout=120, check=False, input=stdin,
             env={"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "HOME": str(directory), "USER": "ann"},
         )  # fmt: skip
 

@@ -94,7 +94,7 @@ async def a_cold_transfer_connects_the_caller_to_a_person(house):
 async def a_caller_whom_the_boss_declines_comes_back_to_the_agent(house):
     house.twilio.person(BOSS, Human([HearText("press 1"), Press("2"), Pause(60_000)]), answers_after_s=0.5)
     call = await house.ring(WaitForAgent(), *key("3"), Pause(3_000), WaitForAgent(), HangUp(), from_="+14155550003")
-    await call.until_status("completed", timeout_s=40)
+    await call.until_status("completed", timeout_s=120)
     record = await house.record_of(call.sid)
     assert said(record)[-1] == ("assistant", "I am sorry, the boss has no time.")
 
@@ -104,7 +104,7 @@ async def digits_are_collected_and_reach_the_model(house):
     call = await house.ring(
         WaitForAgent(), *key("5"), WaitForAgent(), *spelt("4729"), WaitForAgent(), HangUp(), from_="+14155550005"
     )
-    await call.until_status("completed", timeout_s=40)
+    await call.until_status("completed", timeout_s=120)
     record = await house.record_of(call.sid)
     [tool] = [tool for tool in record["tools"] if tool["name"] == "collect_digits"]
     assert tool["output"] == "The caller entered 4 7 2 9."
@@ -113,7 +113,7 @@ async def digits_are_collected_and_reach_the_model(house):
 @scenarios.add
 async def keys_that_the_agent_presses_are_heard_as_tones(house):
     call = await house.ring(WaitForAgent(), *key("6"), WaitForAgent(), HangUp(), from_="+14155550006")
-    await call.until_status("completed", timeout_s=40)
+    await call.until_status("completed", timeout_s=120)
     assert call.heard.digits() == "12#"
 
 
@@ -156,7 +156,7 @@ async def an_operator_speaks_holds_and_hangs_up(house):
 @scenarios.add
 async def a_caller_who_says_nothing_is_asked_twice_and_told_goodbye(house):
     call = await house.ring(Pause(60_000), from_="+14155550008")
-    await call.until_status("completed", timeout_s=49)
+    await call.until_status("completed", timeout_s=120)
     said_of = [text for _, text in said(await house.record_of(call.sid))]
     assert len(said_of) == 4
     assert said_of[-1].endswith("Goodbye!")
@@ -186,7 +186,7 @@ async def a_person_who_is_called_talks_to_the_agent(house):
 async def a_message_is_left_on_a_machine_after_the_beep(house):
     house.twilio.person("+14155551002", AnsweringMachine(greeting="Nobody is home."))
     call, _ = await place(house, "+14155551002", on_machine="Please call the front desk.")
-    await call.until_status("completed", timeout_s=45)
+    await call.until_status("completed", timeout_s=120)
     assert len(call.message) > 8000
 
 

@@ -25,7 +25,7 @@ def now(after=timedelta(0)):
     return datetime.now(UTC) + after
 
 
-async def until(condition, seconds=5.0):
+async def until(condition, seconds=60.0):
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110 - the store of another process has no event to wait for
             await asyncio.sleep(0.02)
@@ -198,7 +198,7 @@ async def other_node(database_url, world):
 
 def test_a_lost_answer_is_made_good_by_the_callback(sqlite_url):
     async def scenario():
-        async with dialling(sqlite_url, settle_seconds=3) as world:
+        async with dialling(sqlite_url, settle_seconds=30, request_seconds=0.4) as world:
             for last, (name, fault) in enumerate(FAULTS.items()):
                 number = f"+1202555014{last}"
                 world.twilio.person(number, answers_after_s=0.05)
@@ -461,7 +461,7 @@ async def bad_days(urls):
     async with contextlib.AsyncExitStack() as stack:
         days = []
         for seed, url in enumerate(urls):
-            world = await stack.enter_async_context(dialling(url, settle_seconds=0.3))
+            world = await stack.enter_async_context(dialling(url, settle_seconds=0.3, request_seconds=0.4))
             days.append(bad_day(world, await stack.enter_async_context(other_node(url, world)), seed))
         await asyncio.gather(*days)  # which is mostly waiting
 

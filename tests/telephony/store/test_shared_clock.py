@@ -1,6 +1,7 @@
 """Processes whose machines' clocks differ go by the database's."""
 
 import logging
+import re
 from datetime import timedelta
 
 from support.quiet import quietly
@@ -25,10 +26,10 @@ async def test_a_clock_that_is_wrong_is_corrected_by_the_databases(postgres_url,
             clock = SharedClock(database, wrong(apart))
             await clock.measure()
             await clock.measure()
-            assert abs(clock() - utc_now()) < timedelta(seconds=5)
+            assert abs(clock() - utc_now()) < timedelta(minutes=1)
     warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warned) == 2
-    assert "-420.0 s from this machine's" in warned[0]
+    assert re.search(r"-4(19|20)\.\d s from this machine's", warned[0])
 
 
 @quietly()
@@ -47,4 +48,4 @@ async def test_an_approval_expires_by_one_clock_on_machines_whose_own_differ(pos
 @quietly()
 async def test_a_store_goes_by_its_databases_clock(database_url):
     async with Store.open(database_url, node="n") as store:
-        assert abs(store.now() - utc_now()) < timedelta(seconds=5)
+        assert abs(store.now() - utc_now()) < timedelta(minutes=1)

@@ -57,7 +57,7 @@ async def test_detection_holds_up_the_twiml_until_it_knows_who_it_is(behaviour, 
             machine_detection=mode,
             machine_detection_timeout=3,
         )
-        await call.until_said("ring us back", timeout_s=5)
+        await call.until_said("ring us back")
         assert app.at("/voice")[0].form["AnsweredBy"] == expected
         assert call.heard.said[0].start - call.answered_at >= 0.8
         fetched = await twilio.do(lambda c: c.calls(call.sid).fetch())
@@ -110,7 +110,7 @@ async def test_what_is_said_after_the_beep_is_on_the_machine_and_it_hangs_up_by_
         machine = AnsweringMachine("Hi.", pause_s=0.1, silence_s_max=0.5)
         twiml = "<Response><Pause length='1'/><Say>Ring us back.</Say><Pause length='60'/></Response>"
         call = await called(twilio, Person(THEIRS, machine, 0.01), twiml=twiml)
-        await call.until_status("completed", timeout_s=4)
+        await call.until_status("completed")
         assert murmur("Ring us back.") in call.message
         assert call.verbs == ["Pause", "Say", "Pause"]
         with pytest.raises(MisuseError, match="no answering machine"):

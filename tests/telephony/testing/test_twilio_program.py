@@ -27,7 +27,7 @@ async def ask(url, body=None, *, content_type="application/json"):
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(url, data, {"Content-Type": content_type})
         try:
-            with urllib.request.urlopen(request, timeout=5) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 raw = answer.read()
                 return answer.status, json.loads(
                     raw

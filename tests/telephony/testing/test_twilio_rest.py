@@ -50,7 +50,7 @@ async def test_a_call_that_was_created_can_be_fetched_and_listed():
         call = await twilio.do(lambda c: c.calls(made.sid).fetch())
         assert (call.status, call.duration, call.answered_by) == ("completed", "1", None)
         assert call.date_created <= call.start_time <= call.end_time
-        assert abs(call.end_time - datetime.now(UTC)) < timedelta(seconds=5)
+        assert abs(call.end_time - datetime.now(UTC)) < timedelta(minutes=1)
         assert [c.sid for c in await twilio.do(lambda c: c.calls.list())] == [made.sid]
 
 
@@ -249,7 +249,7 @@ async def test_recordings_can_be_downloaded():
         assert (told["CallSid"], told["RecordingStatus"], told["RecordingChannels"]) == (made.sid, "completed", "2")
         who = base64.b64encode(f"{twilio.account_sid}:{TOKEN}".encode()).decode()
         request = urllib.request.Request(told["RecordingUrl"] + ".wav", headers={"Authorization": "Basic " + who})
-        answer = await asyncio.to_thread(lambda: urllib.request.urlopen(request, timeout=5))
+        answer = await asyncio.to_thread(lambda: urllib.request.urlopen(request, timeout=60))
         with answer, wave.open(answer) as recording:
             assert (recording.getframerate(), recording.getnchannels()) == (8000, 2)
             assert recording.getnframes() >= 2400
@@ -295,6 +295,6 @@ async def test_the_debugger_tells_what_went_wrong():
         await twilio.calls[made.sid].until(lambda: twilio.alerts)
         [told] = await twilio.do(lambda c: c.notifications.list())
         assert (told.error_code, told.call_sid, told.log) == ("12200", made.sid, "0")
-        assert abs(told.message_date - datetime.now(UTC)) < timedelta(seconds=5)
+        assert abs(told.message_date - datetime.now(UTC)) < timedelta(minutes=1)
         assert len(await twilio.do(lambda c: c.calls(made.sid).notifications.list())) == 1
         assert await twilio.do(lambda c: c.calls("CA" + 32 * "9").notifications.list()) == []
