@@ -22,6 +22,7 @@ from telephony.store.forgetting import Forgetting
 from telephony.store.listening import listen
 from telephony.store.migrate import migrate
 from telephony.store.nodes import Nodes
+from telephony.store.people import People
 from telephony.store.shared_clock import SharedClock
 from telephony.store.stream_tokens import StreamTokens
 from telephony.store.suppressions import Suppressions
@@ -47,6 +48,7 @@ class Store:
         self.stream_tokens = StreamTokens(database)
         self.nodes = Nodes(database, clock)
         self.forgetting = Forgetting(database)
+        self.people = People(database)
         self.bus = Bus(database, node, clock)
         self._database = database
         self._clock = clock

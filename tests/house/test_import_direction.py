@@ -56,7 +56,7 @@ FLOORS = {
         {"steering", "replay.expectations"},
         {"agents", "testing"},
         {"calls", "worker", "workers"},
-        {"doctor", "outbound", "shared_tokens", "tools"},
+        {"doctor", "outbound", "privacy", "shared_tokens", "tools"},
         {"api", "housekeeping", "webhooks"},
         {"opening"},
         {"front_office"},
