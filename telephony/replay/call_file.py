@@ -31,7 +31,7 @@ Instead of `caller`: `tape: ../data/calls/CA…/call.tape`, or `wav: call.wav` (
 
 Besides: `model` (local, which runs in virtual time, or openai), `speech` (real, text, or auto: real where the `[local]`
 extra is installed), `script` (what the offline model says), `tools` (live, recorded, or what each returns), `approvals`
-(approve or reject), `runs` and `pass_rate`.
+(approve, reject or recorded), `runs` and `pass_rate`. Without `expect`, the agent must do what that of the tape did.
 """
 
 from __future__ import annotations
@@ -59,26 +59,29 @@ RUNS_MAX: Final = 100
 _TOP = (
     "agent", "caller", "tape", "wav", "expect", "model", "speech", "script", "tools", "approvals", "runs", "pass_rate",
 )  # fmt: skip
+_CALLERS = ("caller", "tape", "wav")
+_AS_RECORDED = {"tools": "recorded", "approvals": "recorded"}
 _STEPS = ("say", "interrupt", "at", "after", "recording", "text", "silence", "press", "hang_up")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallFile:
     """What the file says. One of `caller`, `tape` and `wav` is given. `places`: of the top keys; `expected_at`: of each
-    expectation, as `name:line:column`. `tools`: live, recorded, or a result for each name."""
+    expectation, as `name:line:column`. `tools`: live, recorded, or a result for each name. `expect` None: what the agent
+    of the tape did."""
 
     path: Path
     agent: str
     caller: tuple[CallerStep, ...] | None = None
     tape: Path | None = None
     wav: Path | None = None
-    expect: tuple[Expectation, ...] = ()
+    expect: tuple[Expectation, ...] | None = None
     expected_at: tuple[str, ...] = ()
     model: Literal["local", "openai"] = "local"
     speech: Literal["auto", "real", "text"] = "auto"
     script: Path | None = None
     tools: Literal["live", "recorded"] | Mapping[str, Any] = "live"
-    approvals: Literal["approve", "reject"] = "approve"
+    approvals: Literal["approve", "reject", "recorded"] = "approve"
     runs: int = 1
     pass_rate: float = 1.0
     places: Mapping[str, str]
@@ -104,28 +107,34 @@ class _Parser:
         fields = reader.fields(reader.root, _TOP, "a call")
         if fields is None:
             return None
-        start = place_of(reader.root)
-        if "agent" not in fields:
-            reader.mistake(start, "no agent: add 'agent: MODULE:NAME'")
-        if not {"caller", "tape", "wav"} & set(fields):
-            reader.mistake(start, "nobody calls: add 'caller' with what is said, 'tape' or 'wav'")
-        for one, other in (("caller", "tape"), ("caller", "wav"), ("tape", "wav")):
-            if one in fields and other in fields:
-                reader.mistake(fields[other].key, f"both '{one}' and '{other}'; one of them calls")
+        self._check_top(fields)
         expected = read_expectations(reader, fields["expect"].value) if "expect" in fields else []
-        if not expected:
-            at = fields["expect"].value if "expect" in fields else start
-            reader.mistake(at, "nothing is expected: add 'expect' with what must be so")
         values = {key: self._top(key, field) for key, field in fields.items() if key != "expect"}
-        if values.get("tools") == "recorded" and "caller" in fields:
-            reader.mistake(fields["tools"].value, "only a tape has recorded tools: 'live', or what each returns")
+        for key in _AS_RECORDED:
+            if values.get(key) == "recorded" and "tape" not in fields:
+                reader.mistake(fields[key].value, f"only a tape has recorded {key}")
         return CallFile(
             path=self._path,
-            expect=tuple(expectation for _, expectation in expected),
+            expect=tuple(expectation for _, expectation in expected) if "expect" in fields else None,
             expected_at=tuple(reader.at(place) for place, _ in expected),
             places={key: reader.at(place_of(field.value)) for key, field in fields.items()},
-            **{"tools": "recorded" if "tape" in fields else "live", "agent": "", **values},
+            **({"agent": ""} | (_AS_RECORDED if "tape" in fields else {}) | values),
         )
+
+    def _check_top(self, fields: dict[str, Field]) -> None:
+        """What is missing, unless a misspelt key is that already; and what goes not together."""
+        reader, start = self._reader, place_of(self._reader.root)
+        callers = [key for key in _CALLERS if key in fields]
+        for other in callers[1:]:
+            reader.mistake(fields[other].key, f"both '{callers[0]}' and '{other}'; one of them calls")
+        if reader.has_mistakes:
+            return
+        if "agent" not in fields:
+            reader.mistake(start, "no agent: add 'agent: MODULE:NAME'")
+        if not callers:
+            reader.mistake(start, "nobody calls: add 'caller' with what is said, 'tape' or 'wav'")
+        if "expect" not in fields and callers != ["tape"]:
+            reader.mistake(start, "nothing is expected: add 'expect' with what must be so")
 
     def _top(self, key: str, field: Field) -> Any:
         reader, node = self._reader, field.value
@@ -141,7 +150,7 @@ class _Parser:
             case "speech":
                 return reader.choice(node, ("auto", "real", "text"), "'speech'")
             case "approvals":
-                return reader.choice(node, ("approve", "reject"), "'approvals'")
+                return reader.choice(node, ("approve", "reject", "recorded"), "'approvals'")
             case "tools":
                 return self._tools(node)
             case "runs":

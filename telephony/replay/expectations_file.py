@@ -34,8 +34,12 @@ _LOOSE: Final = ("like", "matches", "one_of", "any")
 
 
 def read_expectations(reader: Reader, node: yaml.Node) -> list[tuple[Place, Expectation]]:
+    """All of them, each with its place; mistakes are noted in the reader."""
     found = []
-    for entry in reader.items(node, "'expect'"):
+    entries = reader.items(node, "'expect'")
+    if not entries and isinstance(node, yaml.SequenceNode):
+        reader.mistake(node, "'expect' is empty; a test without expectations cannot fail")
+    for entry in entries:
         expectation = _expectation(reader, entry)
         if expectation is not None:
             found.append((place_of(entry), expectation))

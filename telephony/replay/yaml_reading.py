@@ -33,6 +33,7 @@ _REMEDIES = {
     "found character '\\t'": "a tab: YAML is indented with spaces",
     "mapping values are not allowed here": "': ' has a meaning in YAML: put the text in quotes, or check the indentation",
     "found unexpected end of stream": "a quotation mark or bracket is not closed",
+    "expected alphabetic or numeric character": "a text that begins with '*' or '&' must be in quotes",
     "expected a single document": "one file is one call: take out the line '---' and what follows",
 }
 
@@ -82,6 +83,10 @@ class Reader:
 
     def mistake(self, at: yaml.Node | Place, what: str) -> None:
         self._mistakes.append((at if isinstance(at, Place) else place_of(at), what))
+
+    @property
+    def has_mistakes(self) -> bool:
+        return bool(self._mistakes)
 
     def finish(self) -> None:
         """Raises FileMistakesError if there were any."""
