@@ -34,6 +34,8 @@ class VerifiedTape:
     def result(self) -> str:
         if self.verification is None:
             return f"failed: {self.error}"
+        if not self.verification.inputs:
+            return "nothing was recorded"
         if self.verification.identical:
             return "identical" if self.verification.torn is None else "identical, as far as it goes"
         return ", ".join(f"{count} x {what}" for what, count in self.verification.counts.items())

@@ -42,7 +42,7 @@ def _tapes(name: str, data_dir: Path) -> list[Path]:
         raise MisuseError(f"{name[:200]!r}: {e}") from e
     if exists:
         raise MisuseError(f"{name} is neither a file nor a directory")
-    raise MisuseError(f"there is no {name[:200]}: give a tape, a call's folder or SID, or a directory of them")
+    raise MisuseError(f"there is no {name[:200]!r}: give a tape, a call's folder or SID, or a directory of them")
 
 
 def _below(directory: Path) -> Iterator[Path]:
