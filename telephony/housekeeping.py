@@ -9,11 +9,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final
 
 from realtime_bridge.errors import BridgeError
 from telephony.calls.live import LiveCalls
 from telephony.outbound.settlement import reconcile
+from telephony.privacy.retention import prune
 from telephony.store import Store, StoreError
 from telephony.twilio.rest import TwilioRest
 
@@ -27,14 +29,18 @@ LEAVE_S_MAX: Final = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keep:
-    """For how many days; None for ever."""
+    """For how many days; None for ever. `data_dir`: where the recordings lie."""
 
     calls: float | None = None
     audit: float | None = None
+    recordings: float | None = None
+    data_dir: Path = Path()
 
 
 async def forget(store: Store, keep: Keep) -> None:
     """Delete what is older. Raises StoreError."""
+    if keep.recordings is not None:  # first: a call stays for as long as its recording does
+        await prune(store, keep.data_dir, store.now() - timedelta(days=keep.recordings))
     for days, delete in ((keep.calls, store.forgetting.calls), (keep.audit, store.forgetting.audit)):
         if days is not None and (count := await delete(store.now() - timedelta(days=days))):
             log.info("%s of more than %g days ago are deleted: %d", delete.__name__, days, count)
@@ -55,7 +61,7 @@ async def housekeeping(
     chores = [_every(HEARTBEAT_S, beat, "heartbeat")]
     if rest is not None:
         chores.append(_every(RECONCILE_S, _reconciling(store, rest, live), "reconciliation"))
-    if keep != Keep():
+    if (keep.calls, keep.audit, keep.recordings) != (None, None, None):
         chores.append(_every(FORGET_S, lambda: forget(store, keep), "forgetting"))
     tasks = [asyncio.create_task(chore) for chore in chores]
     try:

@@ -188,7 +188,12 @@ def _announcer(settings: Settings) -> Announcer | None:
 
 
 def _keep(settings: Settings) -> Keep:
-    return Keep(calls=settings.call_days_max, audit=settings.audit_days_max)
+    return Keep(
+        calls=settings.call_days_max,
+        audit=settings.audit_days_max,
+        recordings=settings.recording_days_max,
+        data_dir=settings.data_dir,
+    )
 
 
 def _steering(settings: Settings, details: CallDetails, given: ControlSettings | None) -> ControlSettings:

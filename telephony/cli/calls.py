@@ -13,6 +13,7 @@ import typer
 from realtime_bridge.errors import MisuseError, ProtocolError
 from telephony.cli import group
 from telephony.cli.database import Refused, print_json, when, with_store
+from telephony.cli.kept import erase, export_person, prune
 from telephony.cli.tables import print_table
 from telephony.settings import load_settings
 
@@ -103,10 +104,22 @@ def show(call_sid: CallSid, numbers: Numbers = False, as_json: AsJson = False) -
 
 @calls.command(epilog="Example: realtime-bridge calls export CA0123456789abcdef0123456789abcdef --to exported")
 def export(
-    call_sid: CallSid,
-    to: Annotated[Path, typer.Option(help="Directory to write into; it is made. Numbers are in full.")] = Path(),
+    call_sid: Annotated[str | None, typer.Argument(help="As `calls list` shows it.")] = None,
+    number: Annotated[str | None, typer.Option(help="Of all calls with this person, in place of one call.")] = None,
+    to: Annotated[
+        Path,
+        typer.Option(help="Directory to write into, which is made; with --number, a ZIP file. Numbers are in full."),
+    ] = Path(),
 ) -> None:
-    """Copy everything of a call into a directory: what is stored (stored.json, transcript.txt), and its recorded files."""
+    """Copy everything of a call into a directory: what is stored (stored.json, transcript.txt), and its recorded files.
+
+    With --number: everything of the calls with one person, as one ZIP file for them.
+    """
+    if number is not None and call_sid is None:
+        export_person(number, to)
+        return
+    if call_sid is None or number is not None:
+        raise MisuseError("calls export: name one call, or a person's --number")
     whole = _whole(call_sid)
     directory = to / call_sid
     try:
@@ -119,6 +132,10 @@ def export(
     except OSError as e:
         raise Refused(f"the call cannot be exported to {directory}: {e.strerror}") from e
     typer.echo(str(directory))
+
+
+calls.command(epilog="Example: realtime-bridge calls prune --older-than 30d --dry-run")(prune)
+calls.command(epilog="Example: realtime-bridge calls erase --number +14155550100")(erase)
 
 
 def transcript(turns: tuple[TurnRow, ...]) -> list[str]:
