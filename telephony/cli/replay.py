@@ -26,7 +26,8 @@ from telephony.settings import Settings, load_settings, secrets_in
 class _Told(Protocol):
     """What came of one tape."""
 
-    path: Path
+    @property
+    def path(self) -> Path: ...
 
     @property
     def ok(self) -> bool: ...
@@ -41,7 +42,7 @@ class _Told(Protocol):
     def case(self) -> JUnitCase: ...
 
 
-def replay(
+def replay(  # noqa: PLR0917 - Typer calls it by name
     tapes: Annotated[
         list[str],
         typer.Argument(
@@ -118,8 +119,9 @@ def replay(
     found = find_tapes(tapes, settings.data_dir)
     if junit is not None and not junit.absolute().parent.is_dir():
         raise MisuseError(f"--junit {junit}: there is no such directory")
+    keys = _keys(settings)
     if agent is None:
-        verified = [_verified(path) for path in _progress(found)]
+        verified = [_verified(path, keys) for path in _progress(found)]
         _tell(verified, HEADINGS, summary(verified), as_json=as_json, junit=junit)
         return
     from telephony.cli import replay_agent  # noqa: PLC0415 - brings much that a verification does not need
@@ -136,7 +138,7 @@ def replay(
         expect=expect,
         keep=keep,
     )
-    tried = replay_agent.try_tapes(found, options, settings)
+    tried = replay_agent.try_tapes(found, keys, options, settings)
     _tell(tried, trial_report.HEADINGS, trial_report.summary(tried), as_json=as_json, junit=junit)
 
 
@@ -155,6 +157,11 @@ def _tell(done: Sequence[_Told], headings: Sequence[str], summed_up: str, *, as_
         typer.echo(summed_up, err=True)
     if not all(tape.ok for tape in done):
         raise typer.Exit(1)
+
+
+def _keys(settings: Settings) -> TapeKeys:
+    key = secrets_in(settings.recording_key)
+    return TapeKeys.from_settings(key[0] if key else None, secrets_in(settings.recording_keys_old))
 
 
 def _verified(path: Path, keys: TapeKeys) -> VerifiedTape:
