@@ -28,6 +28,7 @@ class Activity:
     def __init__(self, now: float) -> None:
         self.caller_spoke_at = now  # or pressed a key; the end of it, while it is known
         self.agent_has_answered = False  # has begun to be heard since the caller last spoke
+        self.muted = {"caller": False, "agent": False}
         self._caller_until = -inf
         self._items: dict[str, float] = {}
         self._responses: dict[str, float] = {}
@@ -50,8 +51,9 @@ class Activity:
         return _any(self._waits, now)
 
     def still_since(self, now: float) -> float | None:
-        """Since when nobody has spoken and nothing has been waited for; None while it is otherwise."""
-        if self.caller_speaks(now) or self.agent_talks(now) or self.waits(now):
+        """Since when nobody has spoken and nothing has been waited for; None while it is otherwise, or while somebody is
+        muted: then silence tells nothing."""
+        if self.caller_speaks(now) or self.agent_talks(now) or self.waits(now) or any(self.muted.values()):
             self._still_since = None
         elif self._still_since is None:
             self._still_since = now

@@ -68,10 +68,8 @@ class CallControl:
         settings: ControlSettings | None = None,
         transfers: Transfers | None = None,
     ) -> None:
-        """`rest` None: there is no way to Twilio's API; a hang-up closes the stream, and transfers are refused.
-
-        `transfers` None, or no `public_url` in the settings: warm transfers are refused.
-        """
+        """`rest` None: there is no way to Twilio's API; a hang-up closes the stream, and transfers are refused. `transfers`
+        None, or no `public_url` in the settings: warm transfers are."""
         self.details = details
         self.settings = settings = settings or ControlSettings()
         self.ending: str | None = None  # why we ended the call; None: we did not
@@ -239,12 +237,16 @@ class CallControl:
             self.take_line_back()
 
     async def mute(self, muted: bool = True) -> None:
-        """While muted, the model hears silence instead of the caller."""
+        """While muted, the model hears silence instead of the caller, who is not asked why they are silent."""
+        self._activity.muted["caller"] = muted
+        self.rearm()
         if self._session is not None:
             await self._session.mute(muted)
 
     async def mute_agent(self, muted: bool = True) -> None:
         """While muted, the caller hears nothing of the agent; what it says is not heard later either."""
+        self._activity.muted["agent"] = muted
+        self.rearm()
         self._transport.mute_agent(muted)
 
     async def machine_detected(self, answered_by: str) -> None:
@@ -291,8 +293,6 @@ class CallControl:
         return await self.play(b"", seconds_max)
 
     def when_heard(self, then: Callable[[], None]) -> None:
-        """See `Steering`."""
-
         async def wait() -> None:
             await self.all_heard()
             then()

@@ -210,6 +210,16 @@ def test_each_side_can_be_muted():
     assert [span.start for span in result.audible][1:] == [pytest.approx(11.8, abs=0.6)]
 
 
+@pytest.mark.parametrize("mute", ["mute", "mute_agent"])
+def test_nobody_is_asked_why_they_are_silent_while_somebody_is_muted(mute):
+    steered = SteeredCall(HELLO, settings=ControlSettings(silence=SilenceSettings(after_s=4)))
+    steered.at(3.0, lambda c: getattr(c.control, mute)())
+    steered.at(40.0, lambda c: getattr(c.control, mute)(muted=False))
+    result = steered.run([Pause(42_000), Pause(4_000), HangUp()])
+    assert result.failure is None
+    assert [round(span.start, 0) for span in result.audible[1:]] == [44.0]
+
+
 # ---- answering machines ------------------------------------------------------------------------------------------------
 
 
