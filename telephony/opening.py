@@ -37,7 +37,7 @@ from telephony.demo.agent import SCRIPT, front_desk
 from telephony.housekeeping import Keep, housekeeping
 from telephony.offline import OFFLINE_KEY, offline_model
 from telephony.outbound.dialler import Dialler
-from telephony.settings import Settings, database_url
+from telephony.settings import Settings, database_url, recording_keys
 from telephony.shared_tokens import SharedTokens
 from telephony.steering.control import CallControl
 from telephony.steering.control_settings import (
@@ -139,7 +139,14 @@ async def open_office(agent: Agent | PhoneAgent | None, settings: Settings) -> A
             dialler=dialler,
             rest=rest,
             tokens=tokens,
-            services=Services(store=store, commands=commands, dialler=dialler, rest=rest, data_dir=settings.data_dir),
+            services=Services(
+                store=store,
+                commands=commands,
+                dialler=dialler,
+                rest=rest,
+                data_dir=settings.data_dir,
+                keys=recording_keys(settings),
+            ),
         )
 
 

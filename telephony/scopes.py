@@ -17,6 +17,8 @@ SCOPES: Final = {
     "suppressions:write": "Add and remove such numbers.",
     "recordings:read": "Hear recordings; read call.json and the timeline.",
     "audit:read": "Read who did what, and when.",
+    "people:export": "Export everything of the calls with one person.",
+    "people:erase": "Erase it.",
     "numbers:read": "See phone numbers in full; without it they are masked.",
     ADMIN: "All of these.",
 }

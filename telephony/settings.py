@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -18,6 +18,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from realtime_bridge.errors import MisuseError
 from telephony.word_redaction import rules_of
+
+if TYPE_CHECKING:
+    from realtime_bridge.tape.keys import TapeKey, TapeKeys
 
 NOTICE_CHARS_MAX: Final = 500  # of what callers are told about the recording: half a minute
 
@@ -368,6 +371,21 @@ def secrets_in(value: SecretStr | None) -> tuple[str, ...]:
     if value is None:
         return ()
     return tuple(text.strip() for text in value.get_secret_value().split(",") if text.strip())
+
+
+def recording_key(settings: Settings) -> TapeKey | None:
+    """What recordings are sealed with; None: they are not."""
+    from realtime_bridge.tape.keys import TapeKey  # noqa: PLC0415 - as in `_recording_keys`
+
+    keys = secrets_in(settings.recording_key)
+    return TapeKey.from_setting(keys[0]) if keys else None
+
+
+def recording_keys(settings: Settings) -> TapeKeys:
+    """All that recordings may be read with."""
+    from realtime_bridge.tape.keys import TapeKeys  # noqa: PLC0415 - as above
+
+    return TapeKeys.from_settings(None, (*secrets_in(settings.recording_key), *secrets_in(settings.recording_keys_old)))
 
 
 def secret_values(settings: Settings) -> list[str]:

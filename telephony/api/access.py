@@ -143,6 +143,8 @@ ApprovalsDecide = Annotated[Visit, Security(_admit, scopes=["approvals:decide"])
 SuppressionsRead = Annotated[Visit, Security(_admit, scopes=["suppressions:read"])]
 SuppressionsWrite = Annotated[Visit, Security(_admit, scopes=["suppressions:write"])]
 AuditRead = Annotated[Visit, Security(_admit, scopes=["audit:read"])]
+PeopleExport = Annotated[Visit, Security(_admit, scopes=["people:export"])]
+PeopleErase = Annotated[Visit, Security(_admit, scopes=["people:erase"])]
 RecordingsRead = Annotated[Visit, Security(_admit, scopes=["recordings:read"])]
 
 

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 
-from telephony.api import approvals, audit, calls, events, outbound, recordings, suppressions
+from telephony.api import approvals, audit, calls, events, outbound, people, recordings, suppressions
 from telephony.api.access import Door
 from telephony.api.body import BodyLimit
 from telephony.api.problems import MEDIA_TYPE, ProblemBody, answer_problems
@@ -48,6 +48,7 @@ def api_app(services: Callable[[], Services | None]) -> FastAPI:
     )
     app.state.door = Door(services)
     app.state.event_streams = 0
+    app.state.exports = 0
     app.add_middleware(BodyLimit)
     answer_problems(app)
     for router in (
@@ -57,6 +58,7 @@ def api_app(services: Callable[[], Services | None]) -> FastAPI:
         recordings.router,
         approvals.router,
         suppressions.router,
+        people.router,
         audit.router,
     ):
         app.include_router(router)

@@ -363,6 +363,24 @@ class SuppressionIn(In):
     reason: ShortText = ""
 
 
+class PersonIn(In):
+    """In the body, since addresses of requests are written down in many places."""
+
+    number: E164Number
+
+
+class ErasedPerson(Out):
+    """How much was erased. `failed`: calls that stay, since their recordings could not be deleted. `elsewhere`: calls
+    whose recordings lie on another machine. `suppressed`: the number stays on the list of those not to be called."""
+
+    calls: int
+    attempts: int
+    recordings: int
+    failed: list[str]
+    elsewhere: list[str]
+    suppressed: bool
+
+
 class Suppressed(Out):
     number: str
     suppressed: bool

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from realtime_bridge.tape import TapeKeys
 from telephony.calls.commands import CallCommands
 from telephony.outbound.dialler import Dialler
 from telephony.store import Store
@@ -14,10 +15,11 @@ from telephony.twilio.rest import TwilioRest
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """`dialler` None: no outbound calls. `rest` None: no way to end calls that no agent has. `data_dir`: where recordings
-    lie."""
+    lie. `keys`: that open those which are sealed."""
 
     store: Store
     commands: CallCommands
     dialler: Dialler | None
     data_dir: Path
     rest: TwilioRest | None = None
+    keys: TapeKeys = field(default_factory=TapeKeys)

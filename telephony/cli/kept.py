@@ -14,7 +14,7 @@ import typer
 
 from realtime_bridge.errors import MisuseError
 from telephony.cli.database import Refused, print_json, this_user, with_store
-from telephony.settings import load_settings, secrets_in
+from telephony.settings import load_settings, recording_keys
 
 if TYPE_CHECKING:
     from telephony.privacy.erasure import Erased, Found
@@ -109,12 +109,9 @@ def export_person(number: str, to: Path) -> None:
         raise Refused(f"{to} is there already")
 
     async def work(store: Store) -> Exported:
-        from realtime_bridge.tape import TapeKeys  # noqa: PLC0415 - as above
         from telephony.privacy.export import export  # noqa: PLC0415 - as above
 
-        keys = TapeKeys.from_settings(
-            None, secrets_in(settings.recording_key) + secrets_in(settings.recording_keys_old)
-        )
+        keys = recording_keys(settings)
         with progress_bar("exporting") as told:
             return await export(store, settings.data_dir, number, file, by=this_user(), keys=keys, progress=told)
 

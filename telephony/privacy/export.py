@@ -14,7 +14,7 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import msgspec
 
@@ -46,7 +46,7 @@ async def export(
     store: Store,
     data_dir: Path,
     number: str,
-    to: BinaryIO,
+    to: IO[bytes],
     *,
     by: str,
     keys: TapeKeys | None = None,
