@@ -7,6 +7,7 @@ from typing import TypeAlias
 import msgspec
 
 from realtime_bridge.wire import ClientEvent, ServerEvent, client
+from realtime_bridge.wire.items import ContentIndex
 from telephony.twilio.messages import Dtmf, Mark, Media, Stop
 
 
@@ -70,7 +71,7 @@ class Release(_Input, frozen=True, tag="bridge.release"):
     """This item may be heard up to `audio_ms` (None: all of it)."""
 
     item_id: str
-    content_index: int
+    content_index: ContentIndex
     audio_ms: int | None
 
 

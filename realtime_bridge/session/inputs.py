@@ -10,6 +10,7 @@ from realtime_bridge.session.items import HistoryItem, Role
 from realtime_bridge.session.specs import AgentSpec
 from realtime_bridge.transport.base import TransportEvent
 from realtime_bridge.wire import ClientEvent, ContentPart
+from realtime_bridge.wire.items import ContentIndex
 
 
 class _Input(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
@@ -78,7 +79,7 @@ class AudioPlayed(_Input, frozen=True, kw_only=True, tag="audio_played"):
     """`audio_played()`: the program has played so much of an item."""
 
     item_id: str
-    content_index: int
+    content_index: ContentIndex
     played_ms: int
 
 

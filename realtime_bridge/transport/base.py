@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeAlias
 import msgspec
 
 from realtime_bridge.wire import ClientEvent, ServerEvent
+from realtime_bridge.wire.items import ContentIndex
 
 
 class _Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +28,7 @@ class ItemCut(_Report, frozen=True, kw_only=True):
 
     response_id: str
     item_id: str
-    content_index: int
+    content_index: ContentIndex
     heard_ms: int
     audio_ms: int
 
@@ -40,7 +41,7 @@ class AudioReceived(_Report, frozen=True, kw_only=True, tag="audio_received"):
 
     response_id: str
     item_id: str
-    content_index: int
+    content_index: ContentIndex
     audio_ms: int
 
 
@@ -49,7 +50,7 @@ class PlaybackStarted(_Report, frozen=True, kw_only=True, tag="playback_started"
 
     response_id: str
     item_id: str
-    content_index: int
+    content_index: ContentIndex
 
 
 class PlaybackFinished(_Report, frozen=True, kw_only=True, tag="playback_finished"):
@@ -57,7 +58,7 @@ class PlaybackFinished(_Report, frozen=True, kw_only=True, tag="playback_finishe
 
     response_id: str
     item_id: str
-    content_index: int
+    content_index: ContentIndex
     audio_ms: int
 
 

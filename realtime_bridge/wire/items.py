@@ -6,11 +6,13 @@ tomorrow must still pass through. Fields that this project does not know are dro
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
 ItemStatus = Literal["completed", "incomplete", "in_progress"]
+# Of a part among an item's parts, which are few. Whoever makes room for as many must not be made to make room for 2**31.
+ContentIndex: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=1000)]
 
 
 class ContentPart(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

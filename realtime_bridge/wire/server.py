@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from realtime_bridge.errors import ProtocolError
-from realtime_bridge.wire.items import ContentPart, Item, Response
+from realtime_bridge.wire.items import ContentIndex, ContentPart, Item, Response
 
 
 class ErrorDetail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -66,7 +66,7 @@ class ConversationItemRetrieved(_ServerEvent, frozen=True, kw_only=True, tag="co
 
 class ConversationItemTruncated(_ServerEvent, frozen=True, kw_only=True, tag="conversation.item.truncated"):
     item_id: str
-    content_index: int
+    content_index: ContentIndex
     audio_end_ms: int
 
 
@@ -78,7 +78,7 @@ class InputAudioTranscriptionDelta(
     _ServerEvent, frozen=True, kw_only=True, tag="conversation.item.input_audio_transcription.delta"
 ):
     item_id: str
-    content_index: int | None = None
+    content_index: ContentIndex | None = None
     delta: str | None = None
 
 
@@ -89,7 +89,7 @@ class InputAudioTranscriptionSegment(
 
     id: str
     item_id: str
-    content_index: int
+    content_index: ContentIndex
     text: str
     speaker: str | None = None
     start: float
@@ -100,7 +100,7 @@ class InputAudioTranscriptionCompleted(
     _ServerEvent, frozen=True, kw_only=True, tag="conversation.item.input_audio_transcription.completed"
 ):
     item_id: str
-    content_index: int
+    content_index: ContentIndex
     transcript: str
     usage: dict[str, Any] | None = None
 
@@ -109,7 +109,7 @@ class InputAudioTranscriptionFailed(
     _ServerEvent, frozen=True, kw_only=True, tag="conversation.item.input_audio_transcription.failed"
 ):
     item_id: str
-    content_index: int
+    content_index: ContentIndex
     error: dict[str, Any]
 
 
@@ -195,7 +195,7 @@ class ResponseContentPartAdded(_ServerEvent, frozen=True, kw_only=True, tag="res
     response_id: str
     item_id: str
     output_index: int
-    content_index: int
+    content_index: ContentIndex
     part: ContentPart
 
 
@@ -203,7 +203,7 @@ class ResponseContentPartDone(_ServerEvent, frozen=True, kw_only=True, tag="resp
     response_id: str
     item_id: str
     output_index: int
-    content_index: int
+    content_index: ContentIndex
     part: ContentPart
 
 
@@ -211,7 +211,7 @@ class ResponseOutputTextDelta(_ServerEvent, frozen=True, kw_only=True, tag="resp
     response_id: str
     item_id: str
     output_index: int
-    content_index: int
+    content_index: ContentIndex
     delta: str
 
 
@@ -219,7 +219,7 @@ class ResponseOutputTextDone(_ServerEvent, frozen=True, kw_only=True, tag="respo
     response_id: str
     item_id: str
     output_index: int
-    content_index: int
+    content_index: ContentIndex
     text: str
 
 
@@ -229,7 +229,7 @@ class ResponseOutputAudioTranscriptDelta(
     response_id: str
     item_id: str
     output_index: int
-    content_index: int
+    content_index: ContentIndex
     delta: str
 
 
@@ -239,7 +239,7 @@ class ResponseOutputAudioTranscriptDone(
     response_id: str
     item_id: str
     output_index: int
-    content_index: int
+    content_index: ContentIndex
     transcript: str
 
 
@@ -249,7 +249,7 @@ class ResponseOutputAudioDelta(_ServerEvent, frozen=True, kw_only=True, tag="res
     response_id: str
     item_id: str
     output_index: int
-    content_index: int
+    content_index: ContentIndex
     delta: str
 
 
@@ -257,7 +257,7 @@ class ResponseOutputAudioDone(_ServerEvent, frozen=True, kw_only=True, tag="resp
     response_id: str
     item_id: str
     output_index: int
-    content_index: int
+    content_index: ContentIndex
 
 
 class ResponseFunctionCallArgumentsDelta(
