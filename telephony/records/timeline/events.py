@@ -1,25 +1,36 @@
-"""What happened besides the talking: waiting for an answer, barge-ins, tools, approvals, hand-offs."""
+"""What happened besides the talking: tools, approvals, hand-offs, reconnects, notices, pauses of the recording."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import msgspec
 
-from telephony.records.record import Approval, BargeIn, CallRecord, Handoff, ToolUse
-from telephony.records.timeline.layout import LEFT, RIGHT, ROW_MS, TIP_CHARS_MAX, Shelf, shorten, text_width, x_at
-from telephony.records.timeline.svg import clock, element, group, lasting, number, path, text
-from telephony.records.timeline.words import SpokenLine
+from telephony.records.record import (
+    Approval,
+    CallRecord,
+    Handoff,
+    Reconnect,
+    RecordingNotice,
+    RecordingPause,
+    ToolUse,
+)
+from telephony.records.timeline.layout import LEFT, RIGHT, TIP_CHARS_MAX, Row, Shelf, shorten, text_width
+from telephony.records.timeline.svg import clock, element, group, lasting, text
 
 SIZE = 11.0
 HEIGHT = 20.0
-LANE_HEIGHT = 20.0
 GAP = 16.0
 BAR_HEIGHT = 14.0
 BAR_MIN = 4.0
 LABEL_MAX = 470.0
+_PAUSED_FOR = {
+    "notice": "not recorded until the notice was heard",
+    "asked": "recording paused",
+    "digits": "recording paused for digits",
+    "stopped": "recording stopped",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,65 +44,30 @@ class Event:
     tip: str
 
 
-def reply_waits(lines: list[SpokenLine]) -> list[tuple[int, int]]:
-    """For each reply of the agent to the caller: when the caller stopped, and when the reply was first heard."""
-    return [
-        (said.end_ms, reply.start_ms)
-        for said, reply in pairwise(lines)
-        if (said.line.role, reply.line.role) == ("user", "assistant") and said.end_ms <= reply.start_ms
-    ]
-
-
 def events_of(record: CallRecord, duration_ms: int) -> list[Event]:
-    """Tools, approvals and hand-offs, by their start. What has no end lasts as long as the call."""
+    """All of them by their start. What has no end lasts as long as the call."""
     events = [
         *(_tool(tool, duration_ms) for tool in record.tools),
         *(_approval(approval, duration_ms) for approval in record.approvals),
         *(_handoff(handoff) for handoff in record.handoffs),
+        *(_reconnect(reconnect, duration_ms) for reconnect in record.reconnects),
+        *(_notice(notice, duration_ms) for notice in record.notices),
+        *(_pause(pause, duration_ms) for pause in record.pauses),
     ]
     return sorted(events, key=lambda event: event.start_ms)
 
 
-def draw_lane(waits: Iterable[tuple[int, int]], barge_ins: Iterable[BargeIn], row_ms: int) -> tuple[str, float]:
-    """What stands between the two sides in this row, from 0 downwards, and its height."""
-    shelf = Shelf(gap=4)
-    here = [barge_in for barge_in in barge_ins if row_ms <= barge_in.at_ms < row_ms + ROW_MS]
-    labels = [_barge_in_label(barge_in, row_ms, shelf) for barge_in in here]
-    seen = [wait for wait in waits if wait[0] < row_ms + ROW_MS and wait[1] >= row_ms]
-    measures = [_wait(start_ms, end_ms, row_ms, shelf) for start_ms, end_ms in seen]
-    return "".join(labels + measures), max(shelf.height, LANE_HEIGHT)
-
-
-def draw_uprights(
-    record: CallRecord, row_ms: int, *, caller_top: float, agent_top: float, events_top: float, wave: float
-) -> str:
-    """Lines through the sound: a barge-in touches both sides, a hand-off the agent's."""
-    parts = []
-    for barge_in in record.barge_ins:
-        if row_ms <= barge_in.at_ms < row_ms + ROW_MS:
-            x = x_at(barge_in.at_ms, row_ms)
-            parts.append(element("line", "barge-line", x1=x, x2=x, y1=caller_top, y2=agent_top + wave))
-            parts.append(element("circle", "barge", cx=x, cy=agent_top + wave, r=3))
-    for handoff in record.handoffs:
-        if row_ms <= handoff.at_ms < row_ms + ROW_MS:
-            x = x_at(handoff.at_ms, row_ms)
-            parts.append(element("line", "handoff-line", x1=x, x2=x, y1=agent_top, y2=events_top + HEIGHT / 2))
-    return "".join(parts)
-
-
-def draw_events(events: Iterable[Event], row_ms: int) -> tuple[str, float]:
+def draw_events(events: Iterable[Event], row: Row) -> tuple[str, float]:
     """The bars of this row with their labels, from 0 downwards, and their height."""
     shelf = Shelf(gap=GAP)
-    parts = [
-        _bar(event, row_ms, shelf) for event in events if event.start_ms < row_ms + ROW_MS and event.end_ms >= row_ms
-    ]
+    parts = [_bar(event, row, shelf) for event in events if row.meets(event.start_ms, event.end_ms)]
     return "".join(parts), shelf.height
 
 
-def _bar(event: Event, row_ms: int, shelf: Shelf) -> str:
+def _bar(event: Event, row: Row, shelf: Shelf) -> str:
     """A bar as long as the event, its label right of it, or left of it where there is no room."""
-    left = x_at(max(event.start_ms, row_ms), row_ms)
-    right = max(x_at(min(event.end_ms, row_ms + ROW_MS), row_ms), left + BAR_MIN)
+    left = row.x(max(event.start_ms, row.start_ms))
+    right = max(row.x(min(event.end_ms, row.end_ms)), left + BAR_MIN)
     label = shorten(event.label, LABEL_MAX, SIZE)
     width = text_width(label, SIZE) + 6
     if right - left > width + BAR_MIN + 6:
@@ -104,39 +80,9 @@ def _bar(event: Event, row_ms: int, shelf: Shelf) -> str:
     middle = offset + HEIGHT / 2
     place = {"x": left, "y": middle - BAR_HEIGHT / 2, "height": BAR_HEIGHT}
     bar = element("rect", f"{event.css} lasting", **place, width=right - left)
-    if event.start_ms >= row_ms:
+    if event.start_ms >= row.start_ms:
         bar += element("rect", event.css, **place, width=BAR_MIN, rx=1)
     return group(bar + text(x, middle + 4, label, "label"), tip=event.tip)
-
-
-def _barge_in_label(barge_in: BargeIn, row_ms: int, shelf: Shelf) -> str:
-    label = f"barge-in, {barge_in.audio_end_ms} ms heard"
-    x, width = x_at(barge_in.at_ms, row_ms), text_width(label, SIZE)
-    left = x + 6 if x + 6 + width <= RIGHT else x - 6 - width
-    offset = shelf.place(min(x, left), max(x, left + width), LANE_HEIGHT)
-    true = f", {barge_in.heard_ms_true:.1f} ms by the phone's own count" if barge_in.heard_ms_true is not None else ""
-    tip = f"{clock(barge_in.at_ms)}  {barge_in.item_id}: cut at {barge_in.audio_end_ms} ms{true}"
-    return group(text(left, offset + 14, label, "label barge"), tip=tip)
-
-
-def _wait(start_ms: int, end_ms: int, row_ms: int, shelf: Shelf) -> str:
-    """A measure from the caller's last word to the agent's first, with its length where it ends."""
-    left, right = x_at(max(start_ms, row_ms), row_ms), x_at(min(end_ms, row_ms + ROW_MS), row_ms)
-    label = lasting(end_ms - start_ms) if end_ms < row_ms + ROW_MS else ""
-    width = text_width(label, SIZE)
-    line_end = right
-    if not label or right + 5 + width <= RIGHT:
-        x = right + 5
-    elif right - left > width + 20:
-        line_end = right - width - 10
-        x = line_end + 5
-    else:
-        x = left - 5 - width
-    offset = shelf.place(min(x, left), max(x + width, right), LANE_HEIGHT)
-    middle = number(offset + LANE_HEIGHT / 2)
-    top = number(offset + LANE_HEIGHT / 2 - 4)
-    steps = f"M{number(left)} {top}v8M{number(left)} {middle}H{number(line_end)}M{number(right)} {top}v8"
-    return path("wait", steps) + (text(x, offset + 14, label, "label muted") if label else "")
 
 
 def _tool(tool: ToolUse, duration_ms: int) -> Event:
@@ -156,12 +102,34 @@ def _approval(approval: Approval, duration_ms: int) -> Event:
     took = f" after {lasting(approval.end_ms - approval.start_ms)}" if approval.end_ms is not None else ""
     label = f"{approval.tool} {approval.decision or 'waits'}{by}{took}"
     end_ms = duration_ms if approval.end_ms is None else approval.end_ms
-    return Event("approval", approval.start_ms, end_ms, label, f"{clock(approval.start_ms)}  {label}")
+    return _event("approval", approval.start_ms, end_ms, label)
 
 
 def _handoff(handoff: Handoff) -> Event:
-    label = f"{handoff.from_agent} → {handoff.to_agent}"
-    return Event("handoff", handoff.at_ms, handoff.at_ms, label, f"{clock(handoff.at_ms)}  {label}")
+    return _event("handoff", handoff.at_ms, handoff.at_ms, f"{handoff.from_agent} → {handoff.to_agent}")
+
+
+def _reconnect(reconnect: Reconnect, duration_ms: int) -> Event:
+    what = "model session changed" if reconnect.planned else f"model lost: {reconnect.reason}"
+    if reconnect.end_ms is None:
+        return _event("reconnect", reconnect.start_ms, duration_ms, f"{what} · never back")
+    took = lasting(reconnect.end_ms - reconnect.start_ms)
+    return _event("reconnect", reconnect.start_ms, reconnect.end_ms, f"{what} · back after {took}")
+
+
+def _notice(notice: RecordingNotice, duration_ms: int) -> Event:
+    heard = "" if notice.heard else " · not heard to its end"
+    end_ms = duration_ms if notice.end_ms is None else notice.end_ms
+    return _event("notice", notice.start_ms, end_ms, f"notice: {notice.text}{heard}")
+
+
+def _pause(pause: RecordingPause, duration_ms: int) -> Event:
+    end_ms = duration_ms if pause.end_ms is None else pause.end_ms
+    return _event("pause", pause.start_ms, end_ms, f"{_PAUSED_FOR[pause.reason]} · {lasting(end_ms - pause.start_ms)}")
+
+
+def _event(css: str, start_ms: int, end_ms: int, label: str) -> Event:
+    return Event(css, start_ms, end_ms, label, f"{clock(start_ms)}  {label[:TIP_CHARS_MAX]}")
 
 
 def _json(value: object) -> str:

@@ -6,15 +6,17 @@ font (DejaVu Sans): with any other, words only stand a little looser.
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from bisect import insort
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-ROW_MS = 15_000
 LEFT, RIGHT = 116.0, 1172.0  # of the time axis; names stand left of it
 TIP_CHARS_MAX = 1000  # of what the pointer shows; call.json has it all
-MS_WIDE = (RIGHT - LEFT) / ROW_MS
+ROW_MS_MIN = 15_000
+ROWS_LONG = ((120_000, 15_000), (360_000, 20_000))  # a call of up to this has rows of about that
+ROW_MS_OF_LONGEST = 30_000
 
 _WIDTHS_EM = (
     ("iljI|.,:;'!` ", 0.33),
@@ -28,9 +30,40 @@ _OTHER_EM = 0.635
 BOLD = 1.13  # how much wider bold letters are
 
 
-def x_at(ms: float, row_ms: float) -> float:
-    """Where this moment stands in the row that begins at `row_ms`."""
-    return LEFT + (ms - row_ms) * MS_WIDE
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A stretch of the call that is drawn from left to right."""
+
+    start_ms: int
+    length_ms: int
+
+    @property
+    def end_ms(self) -> int:
+        return self.start_ms + self.length_ms
+
+    @property
+    def ms_wide(self) -> float:
+        """Of one millisecond."""
+        return (RIGHT - LEFT) / self.length_ms
+
+    def x(self, ms: float) -> float:
+        """Where this moment stands."""
+        return LEFT + (ms - self.start_ms) * self.ms_wide
+
+    def holds(self, ms: float) -> bool:
+        return self.start_ms <= ms < self.end_ms
+
+    def meets(self, start_ms: float, end_ms: float) -> bool:
+        """Whether something that lasted from here to there is seen in this row."""
+        return start_ms < self.end_ms and end_ms >= self.start_ms
+
+
+def rows_of(duration_ms: int) -> list[Row]:
+    """The call in rows of one length, the last one filled as well as can be in whole seconds."""
+    about_ms = next((row_ms for longest_ms, row_ms in ROWS_LONG if duration_ms <= longest_ms), ROW_MS_OF_LONGEST)
+    count = max(1, math.ceil(duration_ms / about_ms - 0.1))  # a tenth of a row more is no reason for another
+    length_ms = max(ROW_MS_MIN, math.ceil(duration_ms / count / 1000) * 1000)
+    return [Row(start_ms, length_ms) for start_ms in range(0, max(1, duration_ms), length_ms)]
 
 
 def text_width(text: str, size: float) -> float:

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Literal, TypeAlias
 
 from telephony.records.record import Line
-from telephony.records.timeline.layout import MS_WIDE, RIGHT, ROW_MS, TIP_CHARS_MAX, Shelf, shorten, text_width, x_at
+from telephony.records.timeline.layout import RIGHT, TIP_CHARS_MAX, Row, Shelf, shorten, text_width
 from telephony.records.timeline.svg import clock, element, group, rich_text
 
 SIZE = 12.5
@@ -16,7 +16,7 @@ LINE_HEIGHT = 16.0
 NEAR = 7.0  # between sound and words
 GAP = 14.0  # between blocks side by side
 LINES_MAX = 12  # in one row; the pointer shows more
-LINES_LIKED = 3  # rather than more lines than this, words stand wider than their sound
+LINES_LIKED = 4  # rather than more lines than this, words stand wider than their sound
 BLOCK_WIDTH_MIN = 120.0
 BLOCK_WIDTH_MAX = 700.0
 _SPACE = text_width(" ", SIZE)
@@ -52,26 +52,27 @@ def spoken_lines(transcript: Iterable[Line]) -> list[SpokenLine]:
     return sorted(spoken, key=lambda line: line.start_ms)
 
 
-def draw_words(lines: Iterable[SpokenLine], role: Role, row_ms: int) -> tuple[str, float]:
+def draw_words(lines: Iterable[SpokenLine], role: Role, row: Row) -> tuple[str, float]:
     """`role`'s words of this row, and their height. Drawn at the edge of the sound: the caller's upwards from 0, the
     agent's downwards."""
     shelf = Shelf(gap=GAP)
-    blocks = []
+    blocks: list[str] = []
+    stems: list[str] = []  # behind the words
     for spoken in lines:
-        if spoken.line.role != role or spoken.start_ms >= row_ms + ROW_MS or spoken.end_ms < row_ms:
+        if spoken.line.role != role or not row.meets(spoken.start_ms, spoken.end_ms):
             continue
-        words = [word for word in spoken.words if row_ms <= word.at_ms < row_ms + ROW_MS]
+        words = [word for word in spoken.words if row.holds(word.at_ms)]
         if words:
-            blocks.append(_block(spoken, words, row_ms, shelf))
-    return "".join(blocks), shelf.height + NEAR if blocks else 0.0
+            blocks.append(_block(spoken, words, row, shelf, stems))
+    return "".join(stems + blocks), shelf.height + NEAR if blocks else 0.0
 
 
-def _block(spoken: SpokenLine, words: list[Word], row_ms: int, shelf: Shelf) -> str:
-    starts_here = spoken.start_ms >= row_ms
-    start_ms = max(spoken.start_ms, row_ms)
-    wrapped = _wrap_nicely(words, (min(spoken.end_ms, row_ms + ROW_MS) - start_ms) * MS_WIDE)
-    width = max(_width(row) for row in wrapped)
-    x = x_at(start_ms, row_ms)
+def _block(spoken: SpokenLine, words: list[Word], row: Row, shelf: Shelf, stems: list[str]) -> str:
+    starts_here = spoken.start_ms >= row.start_ms
+    start_ms = max(spoken.start_ms, row.start_ms)
+    wrapped = _wrap_nicely(words, (min(spoken.end_ms, row.end_ms) - start_ms) * row.ms_wide)
+    width = max(_width(line) for line in wrapped)
+    x = row.x(start_ms)
     left = min(x, RIGHT - width)
     height = len(wrapped) * LINE_HEIGHT
     offset = shelf.place(left, left + width, height) + NEAR
@@ -80,9 +81,9 @@ def _block(spoken: SpokenLine, words: list[Word], row_ms: int, shelf: Shelf) -> 
     parts = []
     if starts_here:
         css = "stem caller-line" if upwards else "stem agent-line"
-        parts.append(element("line", css, x1=x, x2=x, y1=0, y2=-offset if upwards else offset))
-    for i, row in enumerate(wrapped):
-        parts.append(rich_text(left, top + i * LINE_HEIGHT + SIZE, _spans(row)))
+        stems.append(element("line", css, x1=x, x2=x, y1=0, y2=-offset if upwards else offset))
+    for i, line in enumerate(wrapped):
+        parts.append(rich_text(left, top + i * LINE_HEIGHT + SIZE, _spans(line)))
     return group("".join(parts), tip=_tip(spoken))
 
 

@@ -12,12 +12,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from telephony.records.record import Approval, BargeIn, CallRecord, Handoff, Line, ToolUse
+from telephony.records.record import (
+    Approval,
+    BargeIn,
+    CallRecord,
+    Handoff,
+    KeyPress,
+    Line,
+    Reconnect,
+    RecordingNotice,
+    RecordingPause,
+    ToolUse,
+)
 from telephony.records.timeline import CallTimeline, draw_timeline
-from telephony.records.timeline.layout import LEFT, RIGHT, ROW_MS, Shelf, shorten, text_width
-from telephony.records.timeline.picture import BAR_MS
+from telephony.records.timeline.layout import LEFT, RIGHT, Shelf, rows_of, shorten, text_width
+from telephony.records.timeline.svg import SHEET
 
 SVG = "{http://www.w3.org/2000/svg}"
+ROW_MS = 15_000  # of a call of a minute or so
+BAR_MS = 40
 SIZES = {"label": 11.0, "name": 12.0, "title": 24.0, "figure": 20.0, "sub": 13.0}
 
 EMPTY = CallRecord(
@@ -54,28 +67,32 @@ class Shown:
 
 
 def texts(svg):
-    return list(_texts(ET.fromstring(svg), 0.0))
+    return list(_texts(ET.fromstring(svg), 0.0, 0.0))
 
 
-def _texts(element, down):
-    if moved := re.fullmatch(r"translate\(0 (.*)\)", element.get("transform", "")):
-        down += float(moved[1])
+def _texts(element, right, down):
+    if moved := re.fullmatch(r"translate\((.*) (.*)\)", element.get("transform", "")):
+        right, down = right + float(moved[1]), down + float(moved[2])
     if element.tag == SVG + "text":
         css = element.get("class", "")
         content = "".join(element.itertext())
         size = next((SIZES[name] for name in css.split() if name in SIZES), 12.5)
-        x, width = float(element.get("x")), text_width(content, size)
+        x, width = right + float(element.get("x")), text_width(content, size)
         left = x - width if "end" in css.split() else x - width / 2 if "middle" in css.split() else x
         yield Shown(content, css, left, left + width, down + float(element.get("y")), size)
     for child in element:
-        yield from _texts(child, down)
+        yield from _texts(child, right, down)
 
 
 def row_of(shown, svg):
     """Which row's panel this text stands in."""
-    rows = ET.fromstring(svg).findall(f"{SVG}g[@transform]")
-    tops = [float(row.get("transform").removeprefix("translate(0 ").removesuffix(")")) for row in rows]
+    tops = [float(row.get("transform").removeprefix("translate(0 ").removesuffix(")")) for row in rows_in(svg)]
     return sum(top <= shown.baseline for top in tops) - 1
+
+
+def rows_in(svg):
+    _head, *rows = [e for e in ET.fromstring(svg).iter(SVG + "g") if e.get("class") == "block"]
+    return rows
 
 
 def find(svg, content):
@@ -115,7 +132,9 @@ def test_words_stand_where_they_were_said():
 
 
 def test_a_sentence_that_crosses_rows_goes_on_in_the_next():
-    svg = draw(transcript=(said("user", "one two three four five six seven eight", 14_000, 16_000),))
+    svg = draw(
+        duration_ms=30_000, transcript=(said("user", "one two three four five six seven eight", 14_000, 16_000),)
+    )
     first, second = find(svg, "one"), find(svg, "eight")
     assert (row_of(first, svg), row_of(second, svg)) == (0, 1)
     assert second.left == LEFT
@@ -151,7 +170,7 @@ def test_a_barge_in_is_marked_with_what_was_heard():
         duration_ms=9000,
         barge_ins=(BargeIn(item_id="item_7", audio_end_ms=1240, at_ms=4000, heard_ms_true=1236.5),),
     )
-    label = find(svg, "barge-in, 1240 ms heard")
+    label = find(svg, "barge-in, 1.2 s heard")
     line = next(e for e in ET.fromstring(svg).iter(SVG + "line") if e.get("class") == "barge-line")
     assert float(line.get("x1")) == pytest.approx(x_of(4000), abs=0.1)
     assert label.left > x_of(4000)
@@ -159,9 +178,16 @@ def test_a_barge_in_is_marked_with_what_was_heard():
 
 
 def test_a_wait_for_an_answer_is_measured():
-    svg = draw(transcript=(said("user", "Hi", 1000, 1500), said("assistant", "Hello", 2120, 3000)))
-    assert [shown.css for shown in texts(svg) if shown.content == "620 ms"] == ["figure middle", "label muted"]
-    assert find(svg, "to reply, p50")
+    svg = draw(transcript=(said("user", "Hi", 1000, 1500), said("assistant", "Hello", 2120, 3000, answer_ms=620)))
+    figures = ["figure middle", "figure middle", "label answer"]
+    assert [shown.css for shown in texts(svg) if shown.content == "620 ms"] == figures
+    assert find(svg, "to answer, p50")
+    assert find(svg, "slowest answer")
+
+
+def test_an_answer_that_came_late_strikes_the_eye():
+    svg = draw(transcript=(said("user", "Hi", 1000, 1500), said("assistant", "Hello", 4500, 5000, answer_ms=3000)))
+    assert [shown.css for shown in texts(svg) if shown.content == "3.0 s"][-1] == "label slow"
 
 
 def test_the_agents_own_next_sentence_is_no_answer():
@@ -209,12 +235,13 @@ def test_sound_is_drawn_as_high_as_it_is_loud_and_silence_not_at_all():
     assert not [e for e in ET.fromstring(svg).iter(SVG + "path") if "agent-line" in e.get("class") and e.get("d")]
 
 
-def test_ten_minutes_are_forty_rows_of_moderate_size():
+def test_ten_minutes_are_an_overview_and_twenty_rows_of_moderate_size():
     rng = np.random.default_rng(1)
     lines = [said("user" if i % 2 else "assistant", "word " * 12, i * 5000, i * 5000 + 4500) for i in range(120)]
     svg = draw(rng.random(30_000), rng.random(30_000), transcript=tuple(lines))
-    rows = ET.fromstring(svg).findall(f"{SVG}g[@transform]")
-    assert len(rows) == 40
+    overview, *rows = rows_in(svg)
+    assert "Whole call" in "".join(overview.itertext())
+    assert len(rows) == 20
     assert len(svg) < 1_500_000
     assert sum(shown.content.count("word") for shown in texts(svg)) == 120 * 12
 
@@ -225,13 +252,65 @@ def test_a_call_of_a_day_has_an_end_in_the_picture():
     assert len(svg) < 5_000_000
 
 
+@given(st.integers(0, 4 * 3600 * 1000))
+def test_rows_follow_each_other_through_the_whole_call_and_the_last_is_hardly_ever_nearly_empty(duration_ms):
+    rows = rows_of(duration_ms)
+    assert [row.start_ms for row in rows] == [i * rows[0].length_ms for i in range(len(rows))]
+    assert rows[-1].start_ms < max(1, duration_ms) <= rows[-1].end_ms
+    assert 15_000 <= rows[0].length_ms <= 34_000
+
+
+def test_keys_reconnects_notices_and_pauses_are_told():
+    svg = draw(
+        duration_ms=15_000,
+        keys=(KeyPress(key="5", at_ms=3000), KeyPress(key="#", at_ms=3050)),
+        reconnects=(
+            Reconnect(start_ms=4000, end_ms=4800, reason="closed"),
+            Reconnect(start_ms=8000, end_ms=8200, planned=True),
+            Reconnect(start_ms=14_000, reason="closed again"),
+        ),
+        notices=(RecordingNotice(text="This call is recorded.", start_ms=0, end_ms=900, heard=False),),
+        pauses=(RecordingPause(start_ms=2000, end_ms=5000, reason="digits"),),
+    )
+    first, second = [shown for shown in texts(svg) if "key" in shown.css.split()]
+    assert (first.content, second.content) == ("5", "#")
+    assert first.right <= second.left
+    assert (first.left + first.right) / 2 == pytest.approx(x_of(3000) + 7.5, abs=0.1)
+    assert find(svg, "model lost: closed · back after 800 ms")
+    assert find(svg, "model session changed · back after 200 ms")
+    assert find(svg, "model lost: closed again · never back")
+    assert find(svg, "notice: This call is recorded. · not heard to its end")
+    assert find(svg, "recording paused for digits · 3.0 s")
+    bands = [e for e in ET.fromstring(svg).iter(SVG + "rect") if "band" in e.get("class")]
+    assert [e.get("class") for e in bands] == ["reconnect band", "reconnect band", "pause band"]
+    assert float(bands[2].get("x")) == pytest.approx(x_of(2000), abs=0.1)
+
+
+def test_on_paper_no_row_is_cut_by_the_end_of_a_sheet():
+    svg = draw(
+        duration_ms=600_000, transcript=tuple(said("user", "word " * 30, i * 9000, i * 9000 + 8000) for i in range(60))
+    )
+    shifts = {name: float(px) for name, px in re.findall(r"\.(s\d+){transform:translate\(0,([\d.]+)px\)}", svg)}
+    root = ET.fromstring(svg)
+    sheets = 0
+    for sheet in root.findall(SVG + "g"):
+        blocks = [float(block.get("transform", "translate(0 0)")[12:-1]) for block in sheet]
+        ends = [*blocks[1:], None]
+        for top, end in zip(blocks, ends, strict=True):
+            top += shifts.get(sheet.get("class"), 0.0)  # noqa: PLW2901
+            if end is not None:
+                assert top // SHEET == (end + shifts.get(sheet.get("class"), 0.0) - 0.1) // SHEET
+        sheets += 1
+    assert sheets >= 5
+
+
 def test_a_call_in_which_nothing_happened_has_a_picture():
     assert find(draw(), "Call with Front desk")
 
 
 def test_the_picture_follows_light_and_dark_and_needs_nothing_from_elsewhere():
     svg = draw(transcript=(said("user", "Hi", 0, 500),))
-    assert "@media (prefers-color-scheme:dark)" in svg
+    assert "@media screen and (prefers-color-scheme:dark)" in svg
     names = {e.tag.removeprefix(SVG) for e in ET.fromstring(svg).iter()}
     assert names <= {"svg", "title", "desc", "style", "g", "rect", "line", "path", "circle", "text", "tspan"}
     assert "href" not in svg
@@ -252,6 +331,9 @@ def test_no_text_breaks_out_of_the_picture(words):
         transcript=(said("user", words, 0, 900), said("assistant", words, 2000, 2500, cut=True, unheard=words)),
         handoffs=(Handoff(from_agent=words, to_agent=words, at_ms=100),),
         barge_ins=(BargeIn(item_id=words, audio_end_ms=1, at_ms=1),),
+        keys=(KeyPress(key=words, at_ms=1),),
+        reconnects=(Reconnect(start_ms=1, reason=words),),
+        notices=(RecordingNotice(text=words, start_ms=1),),
         problems=(words,),
     )
     svg.encode()
@@ -316,7 +398,8 @@ def test_every_word_of_the_call_is_in_the_picture(lines):
     for word in ("refund", "電話", "heard"):
         # "heard" stands in the legend, too.
         expected = sum((line.text + " " + line.unheard).split().count(word) for line in lines)
-        assert words.count(word) == expected + 2 * (word == "heard")
+        in_legend = 1 + any(line.unheard for line in lines)
+        assert words.count(word) == expected + in_legend * (word == "heard")
 
 
 # ---- much of everything ------------------------------------------------------------------------------------------------------
