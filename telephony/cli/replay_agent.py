@@ -58,7 +58,7 @@ def pass_rate_of(text: str) -> float:
 
 def try_tapes(paths: Sequence[Path], keys: TapeKeys, options: TrialOptions, settings: Settings) -> list[TriedTape]:
     """All tapes' callers, one after the other; how far it is goes to stderr. Raises MisuseError for what cannot be tried."""
-    configure_logging("CRITICAL", "console")  # what goes wrong in the calls is told with them
+    configure_logging("ERROR", "console")
     if options.runs is not None and not 1 <= options.runs <= RUNS_MAX:
         raise MisuseError(f"--runs {options.runs}: from 1 to {RUNS_MAX}")
     trials = _Trials(options, settings, keys)

@@ -23,7 +23,7 @@ from realtime_bridge.errors import MisuseError
 from realtime_bridge.session.events import SessionEvent
 from telephony.agents import PhoneAgent
 from telephony.call_details import CallDetails
-from telephony.calls.live import CallListener
+from telephony.calls.live import CallEnding, CallListener
 from telephony.records.folder import CallFolder
 from telephony.records.record import CallRecord
 from telephony.replay.changes import Change, changes
@@ -168,10 +168,10 @@ def _run(
         result = place.run(partial(call.place, agent))
     except TimeoutError:
         failures.append(f"the call did not end within {call.seconds_max:g} s")
-    record = call.record
+    record = None if call.ending is None else call.ending.record
     failures += [*call.tools.problems, *call.approvals.problems]
     if result is not None and not failures:
-        failures += _line_failures(result, record)
+        failures += _line_failures(result, call.ending)
     changed: list[Change] = []
     if record is None:
         failures.append("nothing was written down of the call")
@@ -189,11 +189,16 @@ def _run(
     )
 
 
-def _line_failures(result: CallResult, record: CallRecord | None) -> list[str]:
+def _line_failures(result: CallResult, ending: CallEnding | None) -> list[str]:
     failures = [f"the phone was sent what it cannot take: {problem}" for problem in result.problems]
+    why = ""
+    if ending is not None and not ending.in_order:
+        problems = () if ending.record is None else ending.record.problems
+        why = "; ".join(dict.fromkeys([ending.reason, *problems]))
     if result.failure is not None:
-        why = "".join(f"\n{problem}" for problem in (record.problems if record is not None else ()))
-        failures.append(f"the caller could not go on: {result.failure}{why}")
+        failures.append(f"the caller could not go on: {result.failure}" + (f" ({why})" if why else ""))
+    elif why:
+        failures.append(f"the agent's side broke off: {why}")
     return failures
 
 

@@ -18,7 +18,6 @@ from telephony.agents import AgentDirectory, PhoneAgent
 from telephony.call_details import CallDetails
 from telephony.calls.answering import Switchboard
 from telephony.calls.live import CallEnding, CallListener, LiveCall
-from telephony.records.record import CallRecord
 from telephony.replay.agent_work import AgentWork
 from telephony.replay.recorded_caller import RecordedCaller
 from telephony.replay.trial_approvals import TrialApprovals
@@ -48,7 +47,7 @@ class TrialCall:
     details: CallDetails | None = None
     listeners: Sequence[CallListener] = ()
     on_event: Callable[[SessionEvent], None] | None = None
-    record: CallRecord | None = None
+    ending: CallEnding | None = None
 
     async def place(self, agent: PhoneAgent, where: Surroundings) -> CallResult:
         """The whole call. One that takes far longer than the recorded one is broken off; its result says so."""
@@ -92,7 +91,7 @@ class TrialCall:
             call.session.on(None, self.on_event)
 
     def call_ended(self, _details: CallDetails, ending: CallEnding) -> None:
-        self.record = ending.record
+        self.ending = ending
 
     def _link(self, way: int) -> Link | None:
         if self.number == 1:
