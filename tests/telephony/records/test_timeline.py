@@ -4,6 +4,7 @@ import re
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from xml.etree import ElementTree as ET
 
 import msgspec
@@ -292,16 +293,13 @@ def test_on_paper_no_row_is_cut_by_the_end_of_a_sheet():
     )
     shifts = {name: float(px) for name, px in re.findall(r"\.(s\d+){transform:translate\(0,([\d.]+)px\)}", svg)}
     root = ET.fromstring(svg)
-    sheets = 0
-    for sheet in root.findall(SVG + "g"):
-        blocks = [float(block.get("transform", "translate(0 0)")[12:-1]) for block in sheet]
-        ends = [*blocks[1:], None]
-        for top, end in zip(blocks, ends, strict=True):
-            top += shifts.get(sheet.get("class"), 0.0)  # noqa: PLW2901
-            if end is not None:
-                assert top // SHEET == (end + shifts.get(sheet.get("class"), 0.0) - 0.1) // SHEET
-        sheets += 1
-    assert sheets >= 5
+    sheets = root.findall(SVG + "g")
+    assert len(sheets) >= 5
+    for sheet in sheets:
+        shift = shifts.get(sheet.get("class"), 0.0)
+        tops = [float(block.get("transform", "translate(0 0)")[12:-1]) + shift for block in sheet]
+        for top, end in pairwise(tops):
+            assert top // SHEET == (end - 0.1) // SHEET
 
 
 def test_a_call_in_which_nothing_happened_has_a_picture():
