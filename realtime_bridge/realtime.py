@@ -187,6 +187,7 @@ class RealtimeSession:
         spec = await self._roster.spec(self._agent, self.run_context())
         machine = self._machine = SessionMachine(spec, self._settings)
         if self._tap is not None:
+            self._tap.session_made(machine)
             self._tap.session_input(Opening(agent=spec, settings=self._settings), asyncio.get_running_loop().time())
         try:
             if self._settings.holdback_ms:

@@ -30,6 +30,7 @@ import msgspec
 import pybase64
 
 from realtime_bridge.audio.transcode import Transcoder
+from realtime_bridge.copying import HandlerTable
 from realtime_bridge.transport.base import (
     AudioReceived,
     DtmfReceived,
@@ -88,7 +89,7 @@ class _Reply:
     cut: set[ItemKey] = field(default_factory=set)  # truncated already
 
 
-class Bridge:
+class Bridge(HandlerTable):
     """The machine of one call. Feed it everything that happens, in order; do what it returns, in order."""
 
     def __init__(self, stream_sid: str, transcoder: Transcoder, *, now: float) -> None:

@@ -63,8 +63,12 @@ CLOSE_NORMAL, CLOSE_FAILED = 1000, 1011  # RFC 6455, section 7.4.1
 
 
 class CallTap(Protocol):
-    """Sees all that passes through a call's machine, as it passes: for recordings and measurements. Must not raise."""
+    """Sees all that passes through a call's machine, as it passes: for recordings and measurements. Must not raise.
 
+    `bridge_made` is told the machine first: to be copied, not to be fed.
+    """
+
+    def bridge_made(self, bridge: Bridge) -> None: ...
     def phone_message(self, message: Media | Dtmf | Mark | Stop, frame: bytes, now: float) -> None: ...
     def model_frame(self, frame: bytes, now: float) -> None: ...
     def program_input(self, event: ProgramInput | Tick, now: float) -> None: ...
@@ -100,6 +104,8 @@ class TwilioTransport:
         self._loop = asyncio.get_running_loop()
         self._transcoder = transcoder(audio)
         self._bridge = Bridge(start.stream_sid, self._transcoder, now=self._loop.time())
+        if tap is not None:
+            tap.bridge_made(self._bridge)
         self._link = ModelLink(open_model, on_frame=self._on_model_frame, report=self._on_report, limits=link_limits)
         self._confirmation = Confirmation(self._link.drop, seconds_max=ready_s_max)
         self._model_failed = False

@@ -41,6 +41,10 @@ Record: TypeAlias = Opening | Input
 class SessionTap(Protocol):
     """Sees what a session's core is given and what it says, as it happens: for recordings. Must not raise."""
 
+    def session_made(self, machine: SessionMachine) -> None:
+        """The core itself: to be copied, not to be fed. Before everything else."""
+        ...
+
     def session_input(self, record: Record, now: float) -> None:
         """Before the core is told. `now`: as the core is told, monotonic seconds."""
         ...

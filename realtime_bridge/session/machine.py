@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from realtime_bridge.copying import HandlerTable
 from realtime_bridge.session import events, inputs
 from realtime_bridge.session.commands import Close, Command, Interrupt, Send
 from realtime_bridge.session.core import Core
@@ -37,7 +38,7 @@ def greeting(words: str = "") -> dict[str, Any] | None:
     return {"instructions": _GREETING.format(words=words)} if words else None
 
 
-class SessionMachine:
+class SessionMachine(HandlerTable):
     """One conversation. `agent` speaks first; see `SessionSettings` for the rest."""
 
     def __init__(self, agent: AgentSpec, settings: SessionSettings) -> None:

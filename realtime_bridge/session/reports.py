@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from realtime_bridge.copying import HandlerTable
 from realtime_bridge.session.commands import Close
 from realtime_bridge.session.core import Core
 from realtime_bridge.session.events import AudioInterrupted, AudioStart, AudioStopped, Dtmf, TransportEventSeen
@@ -15,14 +16,18 @@ from realtime_bridge.transport import base
 from realtime_bridge.transport.base import ItemCut
 
 
-class Reports:
+class Reports(HandlerTable):
     def __init__(self, core: Core, tools: ToolDesk, guards: GuardDesk, recovery: Recovery) -> None:
         self._core = core
         self._tools = tools
         self._guards = guards
         self._recovery = recovery
         self._begun: set[str] = set()  # items that the caller has begun to hear, and not yet to the end
-        self._handlers: dict[type, Callable[[Any], None]] = {
+        self._handlers = self._table()
+
+    def _table(self) -> dict[type, Callable[[Any], None]]:
+        core, recovery = self._core, self._recovery
+        return {
             base.AudioReceived: self._received,
             base.PlaybackStarted: self._playing,
             base.PlaybackFinished: self._finished,

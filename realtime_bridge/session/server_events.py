@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
+from realtime_bridge.copying import HandlerTable
 from realtime_bridge.session.commands import Close
 from realtime_bridge.session.core import Core
 from realtime_bridge.session.events import (
@@ -41,7 +42,7 @@ _HARMLESS = frozenset(
 _RETRIES_MAX = 2  # responses in a row that the model failed to give
 
 
-class ServerEvents:
+class ServerEvents(HandlerTable):
     def __init__(self, core: Core, tools: ToolDesk, guards: GuardDesk, mcp: McpTools, recovery: Recovery) -> None:
         self._core = core
         self._tools = tools

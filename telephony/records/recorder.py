@@ -8,7 +8,6 @@ fails ends the recording, not the call.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import platform
 from collections.abc import Callable, Sequence
@@ -21,18 +20,22 @@ from typing import Literal, TypeVar
 
 import msgspec
 
+from realtime_bridge.audio.g711 import MULAW_SILENCE
 from realtime_bridge.audio.transcode import AudioKind
 from realtime_bridge.session import events
 from realtime_bridge.session.commands import Command
 from realtime_bridge.session.items import HistoryItem
-from realtime_bridge.session.journal import Record, encode_command, encode_record, hide_secrets_in_frame
+from realtime_bridge.session.journal import Record
+from realtime_bridge.session.machine import SessionMachine
 from realtime_bridge.session.usage import Tokens
-from realtime_bridge.tape import Source, TapeFile
-from realtime_bridge.wire import encode
+from realtime_bridge.tape import TapeFile, TapeKey
+from telephony.bridge import Bridge
 from telephony.bridge_commands import ToModel, ToPhone
 from telephony.bridge_inputs import ProgramInput, Tick
 from telephony.latency import Latencies
 from telephony.playout import PlayedSpan
+from telephony.records.blanking import Blanking
+from telephony.records.call_tape import CallTape
 from telephony.records.consent import Consent, as_agreed
 from telephony.records.folder import CallFolder
 from telephony.records.heard import as_heard
@@ -47,8 +50,6 @@ from telephony.word_redaction import WordRedactor
 
 log = logging.getLogger(__name__)
 
-OUTPUT_BYTES_WHOLE = 512  # longer outputs are audio, mostly: their digest tells whether a replay differs
-OUTPUT_BYTES_SHOWN = 40  # of those: how they begin
 PROBLEMS_MAX = 100
 STREAM_AGE_S_MAX = 10.0  # of a stream, when its call is answered
 _Done = TypeVar("_Done")
@@ -86,8 +87,10 @@ class CallRecorder:
         *,
         clock: Callable[[], float],
         redactor: WordRedactor | None = None,
+        key: TapeKey | None = None,
     ) -> None:
         """Makes the call's directory. `clock`: the bridge's. `redactor`: blackens words of the record, not of the tape.
+        `key`: seals tape and recording.
 
         Raises OSError when the directory cannot be made.
         """
@@ -102,14 +105,17 @@ class CallRecorder:
         self._began = head.clock_s
         self._started_at = datetime.now(UTC)
         self._problems: list[str] = []
-        self._tape = TapeFile(
+        file = TapeFile(
             folder.tape,
             disk,
             created_at=self._started_at,
             metadata=msgspec.to_builtins(head),
             on_problem=self._problem,
+            key=key,
         )
-        self._recording = RecordingFile(folder.recording, disk, on_problem=self._problem)
+        self._tape = CallTape(file, Blanking(head.audio), began=self._began)
+        self._recording = RecordingFile(folder.recording, disk, on_problem=self._problem, key=key)
+        self._kept_from_ms = 0.0  # on the phone's clock: caller audio from before is of a pause
         self._phone_clock = PhoneClock(self._began)
         self._wild_stamp = False  # a broken phone's timestamps have been told of
         self._caller_to_model = Latencies()
@@ -126,9 +132,13 @@ class CallRecorder:
 
     # ---- what passes through the bridge: CallTap ---------------------------------------------------------------------
 
+    def bridge_made(self, bridge: Bridge) -> None:
+        self._tape.bridge_made(bridge)
+
     def phone_message(self, message: Media | Dtmf | Mark | Stop, frame: bytes, now: float) -> None:
         self._input = "phone"
-        self._tape.append(now - self._began, Source.PHONE, frame)
+        late = type(message) is Media and message.timestamp_ms < self._kept_from_ms
+        self._tape.phone_frame(frame, now, hide=late)
         if type(message) is Media:
             self._caller_audio(message, now)
         elif type(message) is Dtmf:
@@ -146,27 +156,26 @@ class CallRecorder:
 
     def model_frame(self, frame: bytes, now: float) -> None:
         self._input = "model"
-        self._tape.append(now - self._began, Source.MODEL, hide_secrets_in_frame(frame))
+        self._tape.model_frame(frame, now)
 
     def program_input(self, event: ProgramInput | Tick, now: float) -> None:
         self._input = "program"
-        source = Source.TIMER if type(event) is Tick else Source.PROGRAM
-        self._tape.append(now - self._began, source, hide_secrets_in_frame(encode(event)))
+        self._tape.program_input(event, now)
 
     def command(self, command: ToPhone | ToModel, now: float) -> None:
         took_ms = (self._clock() - now) * 1000
+        self._tape.bridge_answer(command, now)
         if type(command) is ToModel:
-            self._tape.append(now - self._began, Source.TO_MODEL, on_tape(command.frame))
             if self._input == "phone":
                 self._caller_to_model.add(took_ms)
             return
-        self._tape.append(now - self._began, Source.TO_PHONE, on_tape(command.frame))
         if self._input == "model":
             is_clear = command.frame.startswith(_CLEAR)
             (self._barge_in_to_clear if is_clear else self._model_to_caller).add(took_ms)
         sent = decode_command(command.frame)
         if isinstance(sent, PlayMedia):
-            self._recording.agent_audio(sent.mulaw)
+            audio = MULAW_SILENCE * len(sent.mulaw) if self._tape.paused else sent.mulaw
+            self._recording.agent_audio(audio)
 
     def played(self, spans: list[PlayedSpan], round_trip_ms: float) -> None:
         for span in spans:
@@ -179,26 +188,37 @@ class CallRecorder:
 
     # ---- what passes through the session's core: SessionTap --------------------------------------------------------------
 
+    def session_made(self, machine: SessionMachine) -> None:
+        self._tape.session_made(machine)
+
     def session_input(self, record: Record, now: float) -> None:
-        try:
-            payload = encode_record(record)
-        except (TypeError, ValueError, RecursionError) as e:
-            self._tape.give_up(f"{type(record).__name__} cannot be written: {e}")
-        else:
-            self._tape.append(now - self._began, Source.SESSION, payload)
+        self._tape.session_input(record, now)
 
     def session_commands(self, commands: Sequence[Command], now: float) -> None:
-        try:
-            payloads = [on_tape(encode_command(command)) for command in commands]
-        except (TypeError, ValueError, RecursionError) as e:
-            self._tape.give_up(f"what the session said cannot be written: {e}")
-            return
-        for payload in payloads:
-            self._tape.append(now - self._began, Source.FROM_SESSION, payload)
+        self._tape.session_commands(commands, now)
 
     def note(self, kind: str, now: float, **more: object) -> None:
         """Something that people look for on a tape: any JSON."""
-        self._tape.append(now - self._began, Source.NOTE, msgspec.json.encode({"kind": kind, **more}))
+        self._tape.note(kind, now, **more)
+
+    # ---- what is not to be kept ------------------------------------------------------------------------------------------
+
+    @property
+    def paused(self) -> bool:
+        return self._tape.paused
+
+    def pause(self, now: float) -> None:
+        """From here on nothing that is said is kept: tape and recording are silent, words are dots. Idempotent."""
+        if not self._tape.paused:
+            self._tape.pause()
+            self._recording.silence_from(self._phone_clock.at_ms(now))
+
+    def resume(self, now: float) -> None:
+        """What is said from here on is kept again. Idempotent."""
+        if self._tape.paused:
+            self._tape.resume()
+            self._kept_from_ms = self._phone_clock.at_ms(now)
+            self._recording.sound_from(self._kept_from_ms)
 
     # ---- what the session tells --------------------------------------------------------------------------------------
 
@@ -301,12 +321,3 @@ def _package_version() -> str:
         return version("realtime-bridge")
     except PackageNotFoundError:  # run from a source tree that was never installed
         return ""
-
-
-def on_tape(frame: bytes) -> bytes:
-    """An output as the tape keeps it: whole; or, of a long one, `#`, its digest, and how it begins. No credentials."""
-    frame = hide_secrets_in_frame(frame)
-    if len(frame) <= OUTPUT_BYTES_WHOLE:
-        return frame
-    digest = hashlib.blake2b(frame, digest_size=16).hexdigest().encode()
-    return b"#%b %b" % (digest, frame[:OUTPUT_BYTES_SHOWN])

@@ -14,6 +14,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from realtime_bridge.audio.g711 import MULAW_SILENCE
 from realtime_bridge.errors import MisuseError
 
 SAMPLES_PER_MS = 8
@@ -56,6 +57,7 @@ class CallRecording:
         self._unplayed_start = 0  # its place on the wire
         self._played_wire = 0  # where the last span ended
         self._lost_bytes = 0
+        self._silences: list[tuple[int, int | None]] = []  # samples, from and to; the last one may be open
 
     @property
     def pending_bytes(self) -> int:
@@ -105,6 +107,15 @@ class CallRecording:
         self._forget_wire_before(wire_end)
         self._place(AGENT, round(at_ms * SAMPLES_PER_MS) + first - wire_start, audio)
 
+    def silence_from(self, at_ms: float) -> None:
+        """Both sides are silent from this time of the phone's clock, until `sound_from`."""
+        self._silences.append((max(0, math.floor(at_ms * SAMPLES_PER_MS)), None))
+
+    def sound_from(self, at_ms: float) -> None:
+        """The end of that; without a beginning, nothing."""
+        if self._silences and self._silences[-1][1] is None:
+            self._silences[-1] = (self._silences[-1][0], math.ceil(at_ms * SAMPLES_PER_MS))
+
     def take(self) -> list[Placement]:
         """What has been laid down since the last call; of one channel, later ones go over earlier ones."""
         taken, self._placements = self._placements, []
@@ -125,6 +136,7 @@ class CallRecording:
         if not kept:
             return
         start = max(0, start)
+        kept = self._silenced(start, kept)
         self._ends[channel] = max(end, start + len(kept))
         self._pending_bytes += len(kept)
         newest = self._newest[channel]
@@ -134,3 +146,12 @@ class CallRecording:
             newest = Placement(channel, start, bytearray(kept))
             self._newest[channel] = newest
             self._placements.append(newest)
+
+    def _silenced(self, start: int, audio: bytes | bytearray) -> bytes | bytearray:
+        end = start + len(audio)
+        for silence_start, silence_end in self._silences:
+            first, last = max(start, silence_start), end if silence_end is None else min(end, silence_end)
+            if first < last:
+                audio = bytearray(audio)
+                audio[first - start : last - start] = MULAW_SILENCE * (last - first)
+        return audio

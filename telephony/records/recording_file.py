@@ -75,6 +75,12 @@ class RecordingFile:
             self._recording.agent_played(wire_start, wire_end, at_ms)
             self._flush_if_due()
 
+    def silence_from(self, at_ms: float) -> None:
+        self._recording.silence_from(at_ms)
+
+    def sound_from(self, at_ms: float) -> None:
+        self._recording.sound_from(at_ms)
+
     async def close(self) -> None:
         """Write what is left and close the file; bounded, idempotent."""
         if self._file.is_open:

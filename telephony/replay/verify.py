@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,12 +16,16 @@ import msgspec
 
 from realtime_bridge.errors import ProtocolError
 from realtime_bridge.tape import Source, TapeKeys, TapeReader, TapeRecord, read_tape
-from telephony.records.recorder import CallHead, on_tape
+from telephony.records.call_tape import on_tape
+from telephony.records.recorder import CallHead
 from telephony.replay.differences import Answer, Difference, differences
 from telephony.replay.machines import Machine, machines
 
 DIFFERENCES_KEPT: Final = 200  # one change may alter every answer that follows; the rest are counted
 ANSWERS_MAX: Final = 100_000  # to one input
+# Machines fill with silence what is missing; on a forged tape that could be years. Real ones have a timer's tick a second.
+GAP_S_MAX: Final = 600.0
+CALL_S_MAX: Final = 25 * 3600.0  # Twilio ends calls after 24 hours at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +79,8 @@ class _Replay:
         self._differences: list[Difference] = []
 
     def take(self, record: TapeRecord) -> None:
-        if not (isfinite(record.time) and record.time >= 0):
-            raise ProtocolError(f"a time of {record.time} s cannot be on a tape")
+        if record.time > CALL_S_MAX or record.time - self._seconds > GAP_S_MAX:
+            raise ProtocolError(f"a record at {record.time:g} s, after one at {self._seconds:.3f} s, is of no call")
         self._seconds = max(self._seconds, record.time)
         if (comparison := self._by_output.get(record.source)) is not None:
             self._answers += 1

@@ -9,7 +9,7 @@ from support.source import Import, Module, modules
 # counts. A room may use the rooms of lower floors; rooms on one floor do not know each other.
 FLOORS = {
     "realtime_bridge": [
-        {"errors", "alarm", "embedded", "plain_yaml"},
+        {"errors", "alarm", "copying", "embedded", "plain_yaml"},
         {"audio", "wire", "schema", "approvals", "tape"},
         # The session core knows what a transport must do, and no transport that does it. The offline model knows nothing
         # of sessions: it is the other end of the wire.

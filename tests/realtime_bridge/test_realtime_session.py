@@ -295,6 +295,9 @@ class Tape:
         self.records = []
         self.commands = []
 
+    def session_made(self, machine):
+        assert machine.agent
+
     def session_input(self, record, now):
         self.records.append((now, record))
 

@@ -120,6 +120,7 @@ class Moments:
         self.went: list[float] = []
         self.answered: list[float] = []
 
+    def bridge_made(self, bridge: Any) -> None: ...
     def phone_message(self, message: Any, frame: bytes, now: float) -> None:
         if isinstance(message, Media):
             self.came.append((message.timestamp_ms / 1000 + len(message.mulaw) / BYTES_PER_S, now))

@@ -40,6 +40,9 @@ def test_what_is_wanted_of_a_call_that_is_over_is_no_part_of_it():
         def __init__(self):
             self.inputs = []
 
+        def bridge_made(self, bridge):
+            pass
+
         def phone_message(self, message, frame, now):
             self.inputs.append(message)
 
