@@ -158,6 +158,12 @@ def test_a_time_that_cannot_be_is_refused(tape, tmp_path, time):
         verify_tape(rewritten(tape, tmp_path, lambda r: TapeRecord(time, r.source, r.payload)))
 
 
+@pytest.mark.parametrize("at", [700.0, 1e9, 1e300])
+def test_a_leap_in_time_that_would_be_filled_with_silence_is_refused(tape, tmp_path, at):
+    with pytest.raises(ProtocolError, match="is of no call"):
+        verify_tape(rewritten(tape, tmp_path, lambda r: TapeRecord(at if r.time > 2 else r.time, r.source, r.payload)))
+
+
 @pytest.mark.parametrize(
     ("source", "payload"),
     [
