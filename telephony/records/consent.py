@@ -15,6 +15,9 @@ from telephony.records.record import CallRecord, KeyPress, Line, RecordingNotice
 from telephony.word_redaction import BLACK, WordRedactor
 
 REMOVED: Final = 3 * BLACK
+PAUSING_MS_MAX: Final = (
+    50  # from a tool's beginning to that of the pause that it makes; their clocks may differ a little
+)
 
 
 class NoticeGiven(msgspec.Struct, frozen=True):
@@ -97,7 +100,8 @@ def _line(line: Line, silent: Sequence[RecordingPause], redactor: WordRedactor) 
 
 
 def _tool(tool: ToolUse, silent: Sequence[RecordingPause], redactor: WordRedactor) -> ToolUse:
-    if _overlaps(silent, tool.start_ms, tool.start_ms):
+    began_ms = max(0, tool.start_ms - PAUSING_MS_MAX)  # the one that began the pause is not in it
+    if _overlaps(silent, began_ms, began_ms):
         return msgspec.structs.replace(
             tool, arguments=dict.fromkeys(tool.arguments, REMOVED), output=tool.output and REMOVED
         )

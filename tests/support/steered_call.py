@@ -94,7 +94,7 @@ class TwilioAtHand:
 class SteeredCall:
     """`control` and `session` once the call has begun; `at(seconds, function)` acts in the middle of it."""
 
-    def __init__(self, *responses, tools=(), settings=PATIENT, rest=True, fails=(), details=None, data_dir=None):
+    def __init__(self, *responses, tools=(), settings=PATIENT, rest=True, fails=(), details=None, data_dir=None, recording=None):
         self.phone = SimulatedPhone()
         self.twilio = TwilioAtHand(self.phone, fails=fails)
         self.transfers = Transfers()
@@ -106,6 +106,7 @@ class SteeredCall:
         self._agent = Agent(name="Desk", instructions="Help.", tools=list(tools))
         self._details = details
         self._data_dir = data_dir
+        self._recording = recording
         self._plan = []
 
     def at(self, seconds, what):
@@ -130,6 +131,7 @@ class SteeredCall:
             disk=InlineDisk(),
             data_dir=self._data_dir,
             control=self._control,
+            recording=self._recording,
         )
         switchboard.live.add_listener(self)
         details = self._details or CallDetails(call_sid=self.phone.ids.call_sid, caller=THEIRS, called=OURS)
