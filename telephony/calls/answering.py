@@ -212,6 +212,8 @@ class Switchboard:
         self, session: RealtimeSession | None, recorder: CallRecorder, control: CallControl, reason: str
     ) -> CallRecord:
         history, usage = ((), Tokens()) if session is None else (session.history, session.usage)
+        if control.ending is not None:
+            recorder.note("ending", asyncio.get_running_loop().time(), reason=control.ending)
         record = await recorder.close(history, usage, control.ending or reason, control.recording.consent())
         if self._on_item_starts is not None:
             try:

@@ -38,6 +38,10 @@ AHEAD_MS_MAX: Final = 10_000  # of caller audio to the time of the tape: what is
 _program_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(ProgramInput | Tick)
 
 
+class _Note(msgspec.Struct, frozen=True):
+    kind: str
+
+
 class TapedTool(msgspec.Struct, frozen=True, kw_only=True):
     """A tool call and its answer. `outcome` as of `AgentToolEnd`; `took_s`: from its beginning to its answer."""
 
@@ -128,6 +132,8 @@ class _Line:
         self._now = head.clock_s
 
     def take(self, record: TapeRecord) -> None:
+        if record.source is Source.NOTE and _kind(record) == "ending":
+            self._hung_up = None  # the phone's `stop` was our doing
         event = decode_input(record)
         if event is None:
             return
@@ -317,6 +323,14 @@ def decode_input(record: TapeRecord) -> BridgeInput | None:
                 raise ProtocolError(f"an input of the program, at {record.time:.3f} s, is not understood: {e}") from e
             return event
     return None
+
+
+def _kind(record: TapeRecord) -> str:
+    """Of a note."""
+    try:
+        return msgspec.json.decode(record.payload, type=_Note).kind
+    except (msgspec.DecodeError, RecursionError) as e:
+        raise ProtocolError(f"a note at {record.time:.3f} s of the tape is not understood: {e}") from e
 
 
 def json_object(text: str) -> dict[str, Any]:

@@ -9,9 +9,13 @@ import msgspec
 import pytest
 
 from realtime_bridge.tape import read_tape
+from telephony.demo.agent import SCRIPT, front_desk
 from telephony.demo.ring import ring_fast
 from telephony.records.folder import CallFolder
 from telephony.records.record import CallRecord
+from telephony.replay.recorded_caller import RecordedCaller
+from telephony.replay.trial import try_agent
+from telephony.replay.trial_models import Speech
 from telephony.replay.verify import verify_tape
 from telephony.settings import Settings
 from telephony.testing.speech import LINES
@@ -128,3 +132,16 @@ def test_its_tape_and_recording_are_the_same_to_the_last_byte(demos):
 
 def test_the_bridge_replays_from_its_tape(demo):
     assert verify_tape(Path(demo.result["tape"])).identical
+
+
+def test_its_caller_can_call_again_and_it_is_the_same_call(demo, recognizer, voice):
+    caller = RecordedCaller.from_tape(Path(demo.result["tape"]))
+    assert [turn.text for turn in caller.turns] == [
+        line["text"] for line in demo.result["transcript"] if line["role"] == "user"
+    ]
+    speech = Speech(recognizer=recognizer, voice=voice)
+    [run] = try_agent(caller, front_desk, script=SCRIPT, speech=speech).runs
+    assert run.failures == ()
+    assert run.changes == ()
+    [then], [now] = demo.result["barge_ins"], run.record.barge_ins
+    assert now.audio_end_ms == pytest.approx(then["audio_end_ms"], abs=20)
