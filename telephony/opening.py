@@ -37,7 +37,7 @@ from telephony.demo.agent import SCRIPT, front_desk
 from telephony.housekeeping import Keep, housekeeping
 from telephony.offline import OFFLINE_KEY, offline_model
 from telephony.outbound.dialler import Dialler
-from telephony.settings import Settings, database_url, recording_keys
+from telephony.settings import Settings, database_url, recording_key, recording_keys
 from telephony.shared_tokens import SharedTokens
 from telephony.steering.control import CallControl
 from telephony.steering.control_settings import (
@@ -110,7 +110,10 @@ async def open_office(agent: Agent | PhoneAgent | None, settings: Settings) -> A
             control=control,
             past_calls=book.past_calls,
             recording=RecordingPolicy(
-                record=settings.record_calls, notice=settings.recording_notice, redactor=WordRedactor(settings.redact)
+                record=settings.record_calls,
+                notice=settings.recording_notice,
+                redactor=WordRedactor(settings.redact),
+                key=recording_key(settings),
             ),
         )
         for listener in (book, approvals, CallMeasures()):

@@ -241,7 +241,7 @@ class Switchboard:
             clock_s=tape_zero(clock()),
         )
         try:
-            folder = CallFolder.of_next_stream(self._data_dir, start.call_sid)
+            folder = CallFolder.of_next_stream(self._data_dir, start.call_sid, key=self._recording.key)
             return CallRecorder(head, folder, self._disk, clock=clock, redactor=self._recording.redactor)
         except (OSError, BridgeError) as e:
             log.error("call %s is not recorded: %s", start.call_sid, e)  # noqa: TRY400 - as above

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final
 
+from realtime_bridge.tape import TapeKey
 from telephony.agents import PhoneAgent
 from telephony.call_details import CallDetails
 from telephony.word_redaction import WordRedactor
@@ -15,11 +16,12 @@ REMEMBERED_MAX: Final = 2000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingPolicy:
-    """The settings' part. `notice`: what callers are told first; "" for nothing."""
+    """The settings' part. `notice`: what callers are told first; "" for nothing. `key`: seals all that is recorded."""
 
     record: bool = True
     notice: str = ""
     redactor: WordRedactor = field(default_factory=WordRedactor)
+    key: TapeKey | None = None
 
     def wants(self, details: CallDetails, agent: PhoneAgent) -> bool:
         """Whoever placed the call knows best, then the agent."""

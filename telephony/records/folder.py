@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from realtime_bridge.errors import ProtocolError
+from realtime_bridge.tape import TapeKey, TapeKeys
+from realtime_bridge.tape.sealed import seal, unseal
 from telephony.records.heard import STEP_MS, Loudness
 from telephony.records.record import CallRecord, decode_record, encode_record
 from telephony.records.recording_file import read_envelopes
@@ -24,18 +26,25 @@ CALL_SID = re.compile(r"CA[0-9a-fA-F]{32}")  # Twilio, "Call resource", Sid
 class CallFolder:
     """One call's directory. Making one of these makes no directory: `create` does."""
 
-    def __init__(self, data_dir: Path, call_sid: str) -> None:
-        """Raises ProtocolError for what is no call SID: whatever a request names, its path stays inside `data_dir`."""
+    def __init__(
+        self, data_dir: Path, call_sid: str, *, key: TapeKey | None = None, keys: TapeKeys | None = None
+    ) -> None:
+        """`key` seals what is written here; `keys` open what is read, by default that one.
+
+        Raises ProtocolError for what is no call SID: whatever a request names, its path stays inside `data_dir`.
+        """
         if not CALL_SID.fullmatch(call_sid):
             raise ProtocolError(f"{call_sid[:40]!r} is no call SID", where="call_sid")
         self._data_dir = data_dir
+        self.key = key
+        self.keys = keys or TapeKeys([] if key is None else [key])
         self._own = self.path = data_dir / "calls" / call_sid
 
     @classmethod
-    def of_next_stream(cls, data_dir: Path, call_sid: str) -> CallFolder:
+    def of_next_stream(cls, data_dir: Path, call_sid: str, *, key: TapeKey | None = None) -> CallFolder:
         """Of a call that may have had streams before, as one that comes back from a transfer: the first stream's is the
         call's own directory, later ones lie in it, numbered from 2. Raises ProtocolError, as above."""
-        folder = cls(data_dir, call_sid)
+        folder = cls(data_dir, call_sid, key=key)
         number = 1
         while folder.tape.exists():
             number += 1
@@ -71,19 +80,26 @@ class CallFolder:
 
     def write_record(self, record: CallRecord) -> None:
         """Write call.json, or replace it: a reader finds the old one or the new one, whole. Raises OSError, MisuseError."""
-        replace_file(self.record, encode_record(record))
+        replace_file(self.record, self._sealed(encode_record(record)))
 
     def read_record(self) -> CallRecord:
-        """Raises OSError, and ProtocolError for a file that is no record."""
-        return decode_record(self.record.read_bytes())
+        """Raises OSError, SealError, and ProtocolError for a file that is no record."""
+        return decode_record(self.read(self.record))
+
+    def read(self, path: Path) -> bytes:
+        """A file of this call as it was before it was sealed, if it was. Raises OSError and SealError.
+
+        A tape is sealed in its own way, and comes as it lies there: `read_tape` opens it.
+        """
+        return unseal(path.read_bytes(), self.keys)
 
     def read_loudness(self) -> tuple[Loudness, Loudness]:
         """The caller's and the agent's sound as `as_heard` and the picture want it; empty where there is no recording.
 
-        Raises OSError, and wave.Error for a call.wav that is no recording.
+        Raises OSError, SealError, and wave.Error for a call.wav that is no recording.
         """
         try:
-            return read_envelopes(self.recording, STEP_MS)
+            return read_envelopes(self.recording, STEP_MS, self.keys)
         except FileNotFoundError:
             return np.zeros(0), np.zeros(0)
 
@@ -91,7 +107,20 @@ class CallFolder:
         """Draw timeline.svg, written as `write_record` does. `sound`: default, as `read_loudness` reads it."""
         caller, agent = sound or self.read_loudness()
         svg = draw_timeline(CallTimeline(record=record, caller=caller, agent=agent))
-        replace_file(self.timeline, svg.encode())
+        replace_file(self.timeline, self._sealed(svg.encode()))
+
+    def streams(self) -> list[CallFolder]:
+        """The call's streams that have a directory, first to last; the first is the call's own, if it is there."""
+        found = [CallFolder(self._data_dir, self._own.name, key=self.key, keys=self.keys)]
+        numbers = [int(path.name) for path in self._own.glob("[0-9]*") if path.name.isdecimal() and path.is_dir()]
+        for number in sorted(numbers):
+            folder = CallFolder(self._data_dir, self._own.name, key=self.key, keys=self.keys)
+            folder.path = self._own / str(number)
+            found.append(folder)
+        return [folder for folder in found if folder.path.is_dir()]
+
+    def _sealed(self, content: bytes) -> bytes:
+        return content if self.key is None else seal(content, self.key)
 
 
 def replace_file(path: Path, content: bytes) -> None:

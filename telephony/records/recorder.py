@@ -28,7 +28,7 @@ from realtime_bridge.session.items import HistoryItem
 from realtime_bridge.session.journal import Record
 from realtime_bridge.session.machine import SessionMachine
 from realtime_bridge.session.usage import Tokens
-from realtime_bridge.tape import TapeFile, TapeKey
+from realtime_bridge.tape import TapeFile
 from telephony.bridge import Bridge
 from telephony.bridge_commands import ToModel, ToPhone
 from telephony.bridge_inputs import ProgramInput, Tick
@@ -87,10 +87,9 @@ class CallRecorder:
         *,
         clock: Callable[[], float],
         redactor: WordRedactor | None = None,
-        key: TapeKey | None = None,
     ) -> None:
         """Makes the call's directory. `clock`: the bridge's. `redactor`: blackens words of the record, not of the tape.
-        `key`: seals tape and recording.
+        The folder's key, if it has one, seals everything.
 
         Raises OSError when the directory cannot be made.
         """
@@ -111,10 +110,10 @@ class CallRecorder:
             created_at=self._started_at,
             metadata=msgspec.to_builtins(head),
             on_problem=self._problem,
-            key=key,
+            key=folder.key,
         )
         self._tape = CallTape(file, Blanking(head.audio), began=self._began)
-        self._recording = RecordingFile(folder.recording, disk, on_problem=self._problem, key=key)
+        self._recording = RecordingFile(folder.recording, disk, on_problem=self._problem, key=folder.key)
         self._kept_from_ms = 0.0  # on the phone's clock: caller audio from before is of a pause
         self._phone_clock = PhoneClock(self._began)
         self._wild_stamp = False  # a broken phone's timestamps have been told of

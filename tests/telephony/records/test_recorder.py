@@ -12,7 +12,7 @@ from realtime_bridge.approvals import ApprovalRequest
 from realtime_bridge.session import events
 from realtime_bridge.session.items import HistoryItem
 from realtime_bridge.session.usage import Tokens
-from realtime_bridge.tape import InlineDisk
+from realtime_bridge.tape import InlineDisk, SealError, TapeKey
 from realtime_bridge.transport.base import ItemCut, PlaybackInterrupted
 from realtime_bridge.wire import ContentPart, server
 from telephony.bridge_commands import ToPhone
@@ -29,11 +29,11 @@ LOUD, QUIET = b"\x11", b"\xff"  # mu-law
 class Call:
     """A recorder under the test's hand, in the test's time."""
 
-    def __init__(self, data_dir):
+    def __init__(self, data_dir, key=None):
         self.now = BEGAN
         self._sent = 0
         self._ours = MediaStreamWriter(STREAM)
-        self.folder = CallFolder(data_dir, CALL)
+        self.folder = CallFolder(data_dir, CALL, key=key)
         head = CallHead(
             call_sid=CALL,
             stream_sid=STREAM,
@@ -91,6 +91,37 @@ class Call:
 @pytest.fixture
 def call(tmp_path):
     return Call(tmp_path)
+
+
+# ---- sealed ---------------------------------------------------------------------------------------------------------------
+
+
+def test_with_a_key_nothing_of_a_call_can_be_read_without_it(tmp_path):
+    key = TapeKey(b"k" * 32)
+    call = Call(tmp_path, key)
+    call.phone_sends(0, LOUD * 160)
+    call.agent_heard("a", 100, 500)
+    record = call.end(said("a", "Wednesday"))
+    assert record.problems == ()
+    assert [line.text for line in record.transcript] == ["Wednesday"]
+    for path in (call.folder.recording, call.folder.record, call.folder.timeline, call.folder.tape):
+        assert not any(word in path.read_bytes() for word in (b"Wednesday", b"RIFF", b"transcript", b"<svg", LOUD * 40))
+    assert call.folder.read_record() == record
+    assert call.folder.read(call.folder.recording).startswith(b"RIFF")
+    assert b"Wednesday" in call.folder.read(call.folder.timeline)
+    with pytest.raises(SealError, match=key.key_id):
+        CallFolder(tmp_path, CALL).read_record()
+
+
+def test_the_streams_of_a_call_are_found_in_order(tmp_path):
+    assert CallFolder(tmp_path, CALL).streams() == []
+    for _ in range(11):
+        folder = CallFolder.of_next_stream(tmp_path, CALL)
+        folder.create()
+        folder.tape.touch()
+    (folder.path.parent / "notes").mkdir()
+    streams = CallFolder(tmp_path, CALL).streams()
+    assert [stream.path.name for stream in streams] == [CALL, *map(str, range(2, 12))]
 
 
 # ---- the phone's clock ------------------------------------------------------------------------------------------------------
