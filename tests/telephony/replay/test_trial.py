@@ -1,5 +1,7 @@
 """Recorded callers who meet agents: the same one again, others, and other tools."""
 
+from dataclasses import replace
+
 import pytest
 from support.hummed_call import INTERRUPTS_AFTER_MS, SCRIPT, SPEECH, Shop, desk, recorded_call
 
@@ -10,6 +12,7 @@ from telephony.replay.recorded_caller import RecordedCaller
 from telephony.replay.trial import try_agent
 from telephony.replay.verify import verify_tape
 from telephony.testing import AfterTurn, HangUp, IntoUtterance
+from telephony.tools import hang_up
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +170,17 @@ def test_what_was_refused_is_refused_again(tmp_path, script):
     assert [approval.decision for approval in run.record.approvals] == ["rejected"]
 
 
+def test_a_request_on_which_nobody_decided_in_the_recorded_call_fails_the_run(attempt):
+    agent = desk(Shop())
+    agent.tools[0] = replace(agent.tools[0], needs_approval=True)
+    [run] = attempt(agent).runs
+    assert run.failures[0] == (
+        'find_order({"number":"47"}) asked for approval, and in the recorded call nobody decided on find_order'
+    )
+    assert run.record.approvals[0].decision == "rejected"
+    assert attempt(agent, approvals="approve").pass_rate == 1
+
+
 def test_expectations_decide_where_there_are_some(attempt, script, tmp_path):
     good = [ToolCalled("find_order", {"number": "47"}), Said("it left on monday"), HandedOff("Care")]
     assert attempt(expectations=good).pass_rate == 1
@@ -193,8 +207,6 @@ def test_runs_that_are_kept_have_tapes_that_replay(attempt, tmp_path):
 
 
 def test_an_agent_who_hangs_up_early_fails_the_run(attempt, script, tmp_path):
-    from telephony.tools import hang_up
-
     agent = desk(Shop())
     agent.tools.append(hang_up)
     other = changed(
