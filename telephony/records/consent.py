@@ -77,7 +77,6 @@ def as_agreed(
             tools=(),
             keys=(),
             barge_ins=(),
-            keys=(),
             recording="deleted",
             problems=(*record.problems, f"not recorded: {consent.deleted_because}"),
         )
@@ -87,10 +86,6 @@ def as_agreed(
         transcript=tuple(_line(line, silent, redactor) for line in record.transcript),
         tools=tuple(_tool(tool, silent, redactor) for tool in record.tools),
         keys=tuple(_key(press, silent) for press in record.keys),
-        keys=tuple(
-            msgspec.structs.replace(key, key=BLACK) if _overlaps(silent, key.at_ms, key.at_ms) else key
-            for key in record.keys
-        ),
         problems=tuple(redactor.text(problem) for problem in record.problems),
     )
 
