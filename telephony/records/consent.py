@@ -113,7 +113,9 @@ def _tool(tool: ToolUse, silent: Sequence[RecordingPause], redactor: WordRedacto
 
 
 def _key(press: KeyPress, silent: Sequence[RecordingPause]) -> KeyPress:
-    return msgspec.structs.replace(press, key=BLACK) if _overlaps(silent, press.at_ms, press.at_ms) else press
+    # The last key of an entry ends the pause.
+    around = press.at_ms - PAUSING_MS_MAX, press.at_ms + PAUSING_MS_MAX
+    return msgspec.structs.replace(press, key=BLACK) if _overlaps(silent, *around) else press
 
 
 def _overlaps(silent: Sequence[RecordingPause], start_ms: int, end_ms: int | None) -> bool:
