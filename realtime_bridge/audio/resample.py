@@ -116,6 +116,10 @@ class _Stream:
         self._rows = sliding_window_view(self._samples, row_samples)[::row_advance]
         self.reset()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For copies: they need rows of their own, and share the filter."""
+        return _restored, (type(self), self._samples, self._held, self._begun)
+
     def process(self, pcm16: bytes) -> bytes:
         """Resample the next chunk, of any length, as PCM16. Raises `ProtocolError` if a sample is cut in half."""
         if not pcm16:
@@ -173,3 +177,10 @@ class Downsampler(_Stream):
 
     def __init__(self) -> None:
         super().__init__(_DOWN)
+
+
+def _restored(kind: type[Upsampler | Downsampler], samples: Matrix, held: int, begun: bool) -> _Stream:
+    stream = kind()
+    stream._samples[:] = samples  # noqa: SLF001 - made here
+    stream._held, stream._begun = held, begun  # noqa: SLF001 - as above
+    return stream
