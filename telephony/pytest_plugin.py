@@ -36,7 +36,7 @@ def pytest_report_collectionfinish(items: Sequence[pytest.Item]) -> str | None:
     """How the callers will speak, where there are any."""
     if not any(isinstance(item, CallItem) or _FIXTURES & set(getattr(item, "fixturenames", ())) for item in items):
         return None
-    from telephony.replay.call_speech import has_real_speech  # noqa: PLC0415 - see above
+    from telephony.replay.installed_speech import has_real_speech  # noqa: PLC0415 - see above
 
     if has_real_speech():
         return "phone calls: in virtual time, with real speech"
@@ -135,10 +135,11 @@ class TapeReplays:
         __tracebackhide__ = True
         from telephony.replay.call_check import CallFailedError, CallOptions, check_call  # noqa: PLC0415 - see above
         from telephony.replay.verify import verify_tape  # noqa: PLC0415 - as above
+        from telephony.settings import load_settings, recording_keys  # noqa: PLC0415 - as above
 
         path = self._request.path.parent / tape
         if agent is None:
-            verification = verify_tape(path)
+            verification = verify_tape(path, recording_keys(load_settings()))
             if not verification.identical:
                 raise CallFailedError("\n\n".join(map(str, verification.differences)))
             return verification

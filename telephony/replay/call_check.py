@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from realtime_bridge.agent import Agent
 from realtime_bridge.errors import BridgeError, MisuseError
@@ -19,14 +19,14 @@ from telephony.agents import PhoneAgent, load_agent
 from telephony.records.record import CallRecord
 from telephony.replay.call_file import CallFile
 from telephony.replay.call_speech import CallSpeech, speech_for
-from telephony.replay.expectations import Expectation, check, questions
+from telephony.replay.expectations import Expectation, Question, Verdict, check, questions
 from telephony.replay.judge import judge_of
 from telephony.replay.recorded_caller import RecordedCaller
 from telephony.replay.trial import Judge, TrialRun, try_agent
 from telephony.replay.trial_approvals import Approvals
 from telephony.replay.trial_tools import Tools
 from telephony.replay.written_caller import WrittenCaller
-from telephony.settings import load_settings
+from telephony.settings import load_settings, recording_keys
 from telephony.testing.caller_script import CallerStep
 from telephony.testing.result import CallResult
 
@@ -141,7 +141,7 @@ def check_call(
             on_event=person.event if isinstance(person, WrittenCaller) else None,
         )
     )
-    judge = _Judge(options.judge)
+    judge = options.judge or _judge_of_settings
     runs = tuple(
         CheckedRun(run=run, failures=(*_unfinished(run, expect), *_unmet(run, expect or (), judge, expected_at)))
         for run in trial.runs
@@ -173,23 +173,14 @@ def check_call_file(call: CallFile, *, roots: Sequence[Path] = (), keep: Path | 
         raise MisuseError(f"{call.path.name}: {e}") from e
 
 
-class _Judge:
-    """Found when the first meaning is to be judged."""
-
-    def __init__(self, judge: Judge | None) -> None:
-        self._judge = judge
-
-    def __call__(self, *args: Any) -> Mapping[Any, Any]:
-        if self._judge is None:
-            self._judge = judge_of(load_settings())
-        return self._judge(*args)
+def _judge_of_settings(asked: Sequence[Question]) -> Mapping[Question, Verdict]:
+    return judge_of(load_settings())(asked)
 
 
 def _caller(caller: Sequence[CallerStep] | Path, speech: CallSpeech, name: str) -> RecordedCaller:
     if not isinstance(caller, Path):
         return WrittenCaller.of_written(caller, speech, name)
-    keys = None
-    return speech.adapt(RecordedCaller.from_tape(caller, keys))
+    return speech.adapt(RecordedCaller.from_tape(caller, recording_keys(load_settings())))
 
 
 def _unfinished(run: TrialRun, expect: Sequence[Expectation] | None) -> list[str]:

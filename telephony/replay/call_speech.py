@@ -13,16 +13,16 @@ from functools import cache
 from typing import Literal, TypeAlias
 
 from realtime_bridge.errors import MisuseError
-from realtime_bridge.localmodel.formats import from_voice
+from realtime_bridge.localmodel.formats import for_recognizer, from_voice
 from realtime_bridge.localmodel.parts import Synthesizer
+from telephony.replay.caller_turns import LEAD_MS, CallerTurn
+from telephony.replay.installed_speech import has_real_speech
 from telephony.replay.recorded_caller import RecordedCaller
 from telephony.replay.trial_models import Speech, offline_speech
 from telephony.testing.caller_script import Recorded
-from telephony.testing.hum import HumRecognizer, HumVad, HumVoice, hum
+from telephony.testing.hum import HumRecognizer, HumVad, HumVoice, hum, silence
 
 SpeechKind: TypeAlias = Literal["real", "text"]
-
-_PARTS = ("hibari", "moonshine_voice", "onnxruntime")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +64,22 @@ class TextSpeech:
 
     def adapt(self, caller: RecordedCaller) -> RecordedCaller:
         """A recorded caller, whose words are hummed. Raises MisuseError where they are not known."""
-        unknown = [turn for turn in caller.turns if turn.key is None and not turn.text]
-        if unknown:
-            raise MisuseError(
-                f"what the recorded caller said at {unknown[0].at_ms / 1000:.1f} s is not known in words, and recorded "
-                "speech is not understood here: pip install 'realtime-bridge[local]'"
-            )
-        turns = tuple(turn if turn.key is not None else replace(turn, mulaw=hum(turn.text)) for turn in caller.turns)
+        turns = tuple(turn if turn.key is not None else _hummed(turn) for turn in caller.turns)
         return replace(caller, turns=turns)
 
 
 CallSpeech: TypeAlias = RealSpeech | TextSpeech
 
 
-def has_real_speech() -> bool:
-    """Whether the packages are installed."""
-    return all(importlib.util.find_spec(name) is not None for name in _PARTS)
+def _hummed(turn: CallerTurn) -> CallerTurn:
+    if HumRecognizer().transcribe(for_recognizer(turn.mulaw, "audio/pcmu")):
+        return turn  # was hummed when it was recorded
+    if not turn.text:
+        raise MisuseError(
+            f"what the recorded caller said at {turn.at_ms / 1000:.1f} s is not known in words, and recorded speech is not "
+            "understood here: pip install 'realtime-bridge[local]'"
+        )
+    return replace(turn, mulaw=silence(LEAD_MS) + hum(turn.text))
 
 
 def speech_for(kind: Literal["auto", "real", "text"], model: str) -> CallSpeech:
