@@ -7,6 +7,8 @@ Recordings lie on the machine that had the call, unless the machines share DATA_
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -15,9 +17,11 @@ from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import FileResponse
 
 from realtime_bridge.errors import ProtocolError
+from realtime_bridge.tape.sealed import SealError
 from telephony.api.access import RecordingsRead, Visit
 from telephony.api.calls import CallSid, known_call
 from telephony.api.problems import Problem
+from telephony.api.sealed_sound import needs_key, unsealed_response
 from telephony.records.folder import CallFolder
 from telephony.store.states import is_final
 
@@ -41,11 +45,14 @@ async def recording(
     call_sid: CallSid,
     stream: StreamNumber = 1,
     byte_range: Annotated[str | None, Header(alias="range", pattern=ONE_RANGE)] = None,
-) -> FileResponse:
+) -> Response:
     """The sound: stereo, 8 kHz, caller left, agent right. `Range` asks for a part, one at a time."""
-    del byte_range  # checked here, obeyed by the response
     folder = await _folder(visit, call_sid, stream)
     await _must_be_there(folder.recording, "no recording")
+    if await asyncio.to_thread(needs_key, folder.recording):
+        headers = {**_HEADERS, "content-disposition": f'attachment; filename="{call_sid}.wav"'}
+        with _opened():
+            return await unsealed_response(folder.recording, folder.keys, byte_range, headers, "audio/wav")
     return FileResponse(folder.recording, media_type="audio/wav", filename=f"{call_sid}.wav", headers=_HEADERS)
 
 
@@ -53,7 +60,7 @@ async def recording(
 async def timeline(visit: RecordingsRead, call_sid: CallSid, stream: StreamNumber = 1) -> Response:
     """The picture of the call."""
     folder = await _folder(visit, call_sid, stream)
-    svg = (await _read(folder.timeline, "no timeline")).decode()
+    svg = (await _read(folder, folder.timeline, "no timeline")).decode()
     if not visit.may("numbers:read"):
         svg = visit.discreet(svg)
     # A picture shown by itself may run scripts; this one has none, and may not.
@@ -65,7 +72,7 @@ async def timeline(visit: RecordingsRead, call_sid: CallSid, stream: StreamNumbe
 async def record(visit: RecordingsRead, call_sid: CallSid, stream: StreamNumber = 1) -> Response:
     """The record as it lies beside the recording."""
     folder = await _folder(visit, call_sid, stream)
-    raw = await _read(folder.record, "no record")
+    raw = await _read(folder, folder.record, "no record")
     if not visit.may("numbers:read"):
         raw = msgspec.json.encode(visit.discreet(msgspec.json.decode(raw)))
     return Response(raw, media_type="application/json", headers=_HEADERS)
@@ -76,7 +83,7 @@ async def _folder(visit: Visit, call_sid: str, stream: int) -> CallFolder:
     if row.finished_at is None and not is_final(row.status):
         raise Problem(409, "in-progress", "The call goes on; its recording can be had when it has ended.")
     try:
-        folder = CallFolder(visit.services.data_dir, call_sid)
+        folder = CallFolder(visit.services.data_dir, call_sid, keys=visit.services.keys)
     except ProtocolError:
         raise _missing("no recording", row.node) from None
     if stream > max(len(row.streams), 1):
@@ -91,11 +98,20 @@ async def _must_be_there(path: Path, what: str) -> None:
         raise _missing(what)
 
 
-async def _read(path: Path, what: str) -> bytes:
+async def _read(folder: CallFolder, path: Path, what: str) -> bytes:
     try:
-        return await asyncio.to_thread(path.read_bytes)
+        with _opened():
+            return await asyncio.to_thread(folder.read, path)
     except OSError:
         raise _missing(what) from None
+
+
+@contextlib.contextmanager
+def _opened() -> Iterator[None]:
+    try:
+        yield
+    except SealError as e:
+        raise Problem(409, "sealed", f"It cannot be opened: {e}; see RECORDING_KEY and RECORDING_KEYS_OLD.") from e
 
 
 def _missing(what: str, node: str | None = None) -> Problem:

@@ -17,6 +17,7 @@ from realtime_bridge import Agent, RealtimeSession, tool
 from realtime_bridge.approvals import ApprovalSettings
 from realtime_bridge.embedded import EmbeddedServer
 from realtime_bridge.errors import MisuseError
+from realtime_bridge.tape import TapeKeys
 from realtime_bridge.transport.scripted import ScriptedTransport
 from realtime_bridge.wire import Response, server
 from telephony.api import Services, api_app
@@ -175,7 +176,7 @@ def refunding(ran, **settings):
 
 
 @contextlib.asynccontextmanager
-async def node(url, name="node-1", *, data_dir=None, dialler=None, announcer=None, **desk):
+async def node(url, name="node-1", *, data_dir=None, dialler=None, announcer=None, keys=None, **desk):
     """One process's worth of the API."""
     async with Store.open(url, node=name) as store:
         live = LiveCalls()
@@ -185,7 +186,7 @@ async def node(url, name="node-1", *, data_dir=None, dialler=None, announcer=Non
         commands.start()
         approvals.start()
         await store.nodes.heartbeat(name)
-        services = Services(store=store, commands=commands, dialler=dialler, data_dir=data_dir)
+        services = Services(store=store, commands=commands, dialler=dialler, data_dir=data_dir, keys=keys or TapeKeys())
         try:
             async with api_at(services) as where:
                 yield Node(store, approvals, live, commands, where)

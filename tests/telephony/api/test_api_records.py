@@ -10,7 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.api_node import SID, ask, node
 
-from telephony.records.folder import CallFolder
+from realtime_bridge.tape import TapeKey, TapeKeys
+from realtime_bridge.tape.sealed import seal
+from telephony.records.folder import CallFolder, replace_file
 from telephony.records.record import CallRecord
 from telephony.store import StoreError
 from telephony.store.rows import CallEnd, CallRow
@@ -43,7 +45,7 @@ async def ended(at, data_dir):
     folder.write_record(record)
     folder.timeline.write_text(f"<svg>{CALLER}</svg>")
     assert (await ask("GET", f"{at.url}/calls/{SID}/recording", await at.token()))[1]["code"] == "in-progress"
-    end = CallEnd(disposition="hung up", ended_at=datetime.now(UTC), duration_ms=1)
+    end = CallEnd(stream_sid="MZ1", disposition="hung up", ended_at=datetime.now(UTC), duration_ms=1)
     await at.store.calls.finish(SID, end)
 
 
@@ -63,6 +65,37 @@ def test_a_recording_is_given_whole_and_in_parts(database, tmp_path):
             status, nothing, headers = await ask("HEAD", url, token, raw=True)
             assert (status, nothing, headers["content-length"]) == (200, b"", "2560")
             assert (await ask("GET", url, await at.token("calls:read")))[0] == 403
+
+    run(main())
+
+
+def test_a_sealed_recording_is_opened_on_the_way(database, tmp_path):
+    key = TapeKey(bytes(32))
+    sound = bytes(range(256)) * 1000  # several blocks
+
+    async def main():
+        async with node(database, data_dir=tmp_path / "data", keys=TapeKeys([key])) as at:
+            await ended(at, tmp_path / "data")
+            folder = CallFolder(tmp_path / "data", SID, key=key)
+            folder.recording.write_bytes(seal(sound, key))
+            replace_file(folder.timeline, seal(b"<svg/>", key))
+            url, token = f"{at.url}/calls/{SID}", await at.token("recordings:read")
+            status, whole, headers = await ask("GET", f"{url}/recording", token, raw=True)
+            assert (status, whole, headers["content-type"]) == (200, sound, "audio/wav")
+            assert headers["content-length"] == str(len(sound))
+            for wanted, first, end in (
+                ("100000-100099", 100000, 100100),
+                ("255990-", 255990, 256000),
+                ("-5", 255995, 256000),
+            ):
+                part = await ask("GET", f"{url}/recording", token, headers={"range": f"bytes={wanted}"}, raw=True)
+                assert part[:2] == (206, sound[first:end])
+                assert part[2]["content-range"] == f"bytes {first}-{end - 1}/256000"
+            assert (await ask("GET", f"{url}/recording", token, headers={"range": "bytes=256000-"}, raw=True))[0] == 416
+            assert (await ask("GET", f"{url}/timeline.svg", token, raw=True))[1] == b"<svg/>"
+            folder.recording.write_bytes(seal(sound, TapeKey(b"x" * 32)))
+            status, problem, _ = await ask("GET", f"{url}/recording", token)
+            assert (status, problem["code"]) == (409, "sealed")
 
     run(main())
 

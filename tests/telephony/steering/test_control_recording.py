@@ -11,6 +11,7 @@ from realtime_bridge import Agent
 from realtime_bridge.errors import MisuseError
 from realtime_bridge.localmodel.parts import CallTool
 from realtime_bridge.localmodel.parts import Say as SayThis
+from realtime_bridge.tape import read_tape
 from telephony.agents import PhoneAgent
 from telephony.call_details import CallDetails
 from telephony.calls.recording_policy import EarlierStreams, RecordingPolicy
@@ -196,6 +197,8 @@ def test_secret_digits_are_in_no_record_and_not_told_to_the_model(tmp_path):
     assert steered.control.recording.state == "on"
     assert "8642" not in json.dumps(record)
     assert [key["key"] for key in record["keys"]] == ["•"] * 4
+    tape = b"".join(taped.payload for taped in read_tape(folder(steered).tape.read_bytes()))
+    assert not any(b'"digit":"%c"' % digit in tape for digit in b"8642")
     assert verify_tape(folder(steered).tape).differences == []
 
 
