@@ -153,7 +153,9 @@ def _read(sound: Samples) -> str:
     for number in range(round(sound.size / _SYMBOL_SAMPLES)):
         end = sound.size - number * _SYMBOL_SAMPLES - _EDGE_SAMPLES
         middle = sound[max(0, end - _SYMBOL_SAMPLES + 2 * _EDGE_SAMPLES) : end]
-        powers = np.abs(_probes()[:, : middle.size] @ middle) ** 2
+        powers = (
+            np.abs(np.einsum("ij,j->i", _probes()[:, : middle.size], middle)) ** 2
+        )  # BLAS would start threads for it
         tone = int(powers.argmax())
         # A tone of amplitude a has a²/2 of energy a sample, and its probe sums to a/2 a sample.
         energy = float(np.square(middle).sum())

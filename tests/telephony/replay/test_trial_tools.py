@@ -102,6 +102,15 @@ def test_a_mock_is_a_value_or_a_function_of_the_arguments():
         assert run_virtual(asked(copy)) == expected
 
 
+def test_a_mock_may_fail_as_a_tool_does():
+    def refuses(item):
+        raise ToolError(f"no {item}")
+
+    _, copy = equipped({"price": refuses}, NOTHING_TAPED)
+    with pytest.raises(ToolError, match="no tea"):
+        run_virtual(asked(copy))
+
+
 def test_live_tools_reach_the_real_world_while_the_call_s_time_stands_still():
     threads = []
 
