@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import zip_longest
@@ -74,7 +74,7 @@ _TOLD = {
     "reconnected": "reconnection",
     "session_end": "end",
 }
-_KINDS = re.compile(rb'"(do|event|type)":"([\w.]+)"')
+_KINDS = re.compile(rb'"(do|event|type)":"([\w.]+)')  # of a digest's beginning, which may end in the middle of a word
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ def behaviour(answer: Answer) -> str:
             return _to_model(_part(said, "event"))
         case "emit":
             told = str(_part(said, "event").get("type"))
-            return _TOLD.get(told, told)
+            return _named(told, _TOLD)
         case None:
             return "session"
         case other:
@@ -192,7 +192,11 @@ def _to_model(event: dict[str, Any]) -> str:
     kind = str(event.get("type"))
     if kind == "conversation.item.create" and _part(event, "item").get("type") == "function_call_output":
         return "tool"
-    return _TO_MODEL.get(kind, kind)
+    return _named(kind, _TO_MODEL)
+
+
+def _named(kind: str, names: Mapping[str, str]) -> str:
+    return names.get(kind) or next((name for known, name in names.items() if known.startswith(kind)), kind)
 
 
 def _object(frame: bytes) -> dict[str, Any]:

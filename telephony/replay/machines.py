@@ -7,9 +7,7 @@ for the phone and the model, and the commands of the session's core as JSON. No 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
-
-import msgspec
+from typing import Protocol
 
 from realtime_bridge.audio.transcode import transcoder
 from realtime_bridge.errors import InternalError, ProtocolError
@@ -17,15 +15,12 @@ from realtime_bridge.session.commands import Command
 from realtime_bridge.session.journal import Opening, Record, decode_record, encode_command
 from realtime_bridge.session.machine import SessionMachine
 from realtime_bridge.tape import Source, TapeRecord
-from realtime_bridge.wire import decode_server_event
 from telephony.bridge import Bridge
 from telephony.bridge_commands import ToModel, ToPhone
-from telephony.bridge_inputs import BridgeInput, ProgramInput, Tick
+from telephony.bridge_inputs import BridgeInput
 from telephony.records.recorder import CallHead
+from telephony.records.shadow import decode_bridge_input
 from telephony.replay.differences import Answer
-from telephony.twilio.media_stream import decode_message
-
-_program_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(ProgramInput | Tick)
 
 
 class Machine(Protocol):
@@ -100,21 +95,10 @@ def machines(head: CallHead) -> Sequence[Machine]:
 
 
 def _decode(record: TapeRecord) -> BridgeInput | None:
-    """None for a frame of the model that the call itself could not read."""
-    match record.source:
-        case Source.PHONE:
-            return decode_message(record.payload)
-        case Source.MODEL:
-            try:
-                return decode_server_event(record.payload)
-            except ProtocolError:
-                return None
-        case _:
-            try:
-                event: ProgramInput | Tick = _program_decoder.decode(record.payload)
-            except (msgspec.DecodeError, UnicodeError, RecursionError) as e:
-                raise ProtocolError(f"an input of the program, at {record.time:.3f} s, is not understood: {e}") from e
-            return event
+    try:
+        return decode_bridge_input(record.source, record.payload)
+    except ProtocolError as e:
+        raise ProtocolError(f"an input at {record.time:.3f} s of the tape is not understood: {e}") from e
 
 
 def _decode_session(record: TapeRecord) -> Record:

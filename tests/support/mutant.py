@@ -11,7 +11,7 @@ from pathlib import Path
 AFRESH = (
     "realtime_bridge.audio", "realtime_bridge.session", "telephony.agent_audio", "telephony.bridge",
     "telephony.caller_audio", "telephony.holdback", "telephony.own_audio", "telephony.phone_audio", "telephony.playout",
-    "telephony.records.recorder", "telephony.replay", "telephony.truncates",
+    "telephony.records", "telephony.replay", "telephony.truncates",
 )  # fmt: skip
 
 
