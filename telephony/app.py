@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Final
 
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
@@ -17,7 +16,7 @@ from fastapi.responses import JSONResponse
 from realtime_bridge.agent import Agent
 from telephony.agents import PhoneAgent
 from telephony.api import api_app
-from telephony.call_details import CallDetails
+from telephony.call_details import LAST_WORDS_S, CallDetails
 from telephony.front_office import FrontOffice
 from telephony.metrics import metrics_route
 from telephony.opening import is_shared, open_office
@@ -33,8 +32,6 @@ from telephony.webhooks.ringing import inbound_call
 from telephony.webhooks.status import status_routes
 from telephony.webhooks.transfers import transfer_routes
 from telephony.webhooks.voice import Door, voice_routes
-
-LAST_WORDS_S: Final = 60  # past CALL_SECONDS_MAX, when a call that was told goodbye is cut off all the same
 
 
 def create_app(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
+
+LAST_WORDS_S: Final = 60  # past the longest that a call may last: it is told goodbye then, and cut off after this
 
 Direction = Literal["inbound", "outbound"]
 

@@ -31,6 +31,7 @@ from telephony.calls.approvals import ApprovalDesk
 from telephony.calls.book import CallBook
 from telephony.calls.commands import CallCommands
 from telephony.calls.live import CallListener
+from telephony.calls.machine_news import MachineNews
 from telephony.calls.measures import CallMeasures
 from telephony.calls.recording_policy import RecordingPolicy
 from telephony.demo.agent import SCRIPT, front_desk
@@ -116,7 +117,9 @@ async def open_office(agent: Agent | PhoneAgent | None, settings: Settings) -> A
                 key=recording_key(settings),
             ),
         )
-        for listener in (book, approvals, CallMeasures()):
+        machine_news = MachineNews(store)
+        stack.push_async_callback(machine_news.close)
+        for listener in (book, approvals, machine_news, CallMeasures()):
             switchboard.live.add_listener(listener)
         if settings.tracing:
             switchboard.live.add_listener(_spans(stack))

@@ -18,6 +18,7 @@ from uuid import uuid4
 
 import msgspec
 
+from telephony.call_details import LAST_WORDS_S
 from telephony.numbers import DialableNumber, NumberRefused, dialable, mask_number
 from telephony.outbound.machine import MachinePlan, plan_from_details
 from telephony.outbound.requests import (
@@ -43,6 +44,8 @@ log = logging.getLogger(__name__)
 # Asks Twilio to send a webhook again, when it met nobody or a database that was away: they are best effort otherwise.
 # https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides
 AGAIN: Final = "#rc=3&rp=5xx,ct,rt"
+
+TIME_LIMIT_S_MAX: Final = 24 * 3600  # Twilio, "Call resource", TimeLimit
 
 _T = TypeVar("_T")
 _REASONS: Final[dict[RestErrorKind, DialReason]] = {
@@ -120,6 +123,8 @@ class Dialler:
                 told.call_sid, told.status, answered_by=told.answered_by, code=told.error_code
             )
             await self._tell_call(attempt_id, told, told.status)
+        elif told.answered_by is not None:  # an AMD callback tells nothing else
+            await self._store.attempts.answered_by(told.call_sid, told.answered_by)
         if (news := self._news.get(attempt_id)) is not None:
             news.set()
 
@@ -208,7 +213,8 @@ class Dialler:
             url=f"{origin}/twilio/voice?attempt={attempt}{AGAIN}",
             status_callback=f"{origin}/twilio/status?attempt={attempt}{AGAIN}",
             ring_seconds=row.details["ring_seconds"],
-            call_seconds_max=row.details["call_seconds_max"],
+            # Twilio's own limit, should this server be gone by then; it says no goodbye.
+            call_seconds_max=min(row.details["call_seconds_max"] + LAST_WORDS_S, TIME_LIMIT_S_MAX),
             machine_detection=plan.detection,
             amd_callback=f"{origin}/twilio/amd?attempt={attempt}{AGAIN}" if amd else None,
         )

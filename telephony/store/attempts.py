@@ -82,7 +82,11 @@ class Attempts:
         advanced = await self._advance(of_call, status, values)
         if advanced or answered_by is None:
             return advanced
-        unknown = (*of_call, attempts.c.answered_by.is_(None))
+        return await self.answered_by(call_sid, answered_by)
+
+    async def answered_by(self, call_sid: str, answered_by: str) -> bool:
+        """Who has answered a placed call; whether it was news."""
+        unknown = (attempts.c.call_sid == call_sid, attempts.c.answered_by.is_(None))
         return await self._write(unknown, {"answered_by": answered_by})
 
     async def unsettled(self, before: datetime, *, limit: int = PAGE_MAX) -> tuple[AttemptRow, ...]:

@@ -179,19 +179,20 @@ class Calls:
         row = self._locked(c, call_sid)
         if row is None:
             raise StoreError(f"the end of call {call_sid} cannot be stored: it was never begun", retryable=False)
-        known = {stream.stream_sid for stream in row.streams}
-        if end.stream_sid in known or (end.reconstructed and row.finished_at is not None):
+        if not _is_news(row, end):
             return False
-        streams = row.streams if end.reconstructed else (*row.streams, _stream_of(end))
-        told = totals(streams) | {"streams": streams, "finished_at": self._clock(), "reconstructed": end.reconstructed}
-        if end.reconstructed:
-            told |= {"disposition": end.disposition, "problems": (*told["problems"], *end.problems)}
-            told["duration_ms"] = max(told["duration_ms"], end.duration_ms)
-        last = max((stream.ended_at for stream in streams), default=end.ended_at)
-        told["ended_at"] = (row.ended_at if is_final(row.status) else None) or max(last, end.ended_at)
+        streams = (*row.streams, _stream_of(end)) if end.stream_sid else row.streams
+        told = totals(streams) if end.stream_sid else _without_stream(streams, end)
+        last = max([end.ended_at, *(stream.ended_at for stream in streams)])
+        told |= {
+            "streams": streams,
+            "finished_at": self._clock(),
+            "reconstructed": end.reconstructed,
+            "ended_at": row.ended_at if is_final(row.status) and row.ended_at is not None else last,
+        }
         c.execute(update(calls).where(calls.c.call_sid == call_sid).values(told))
-        _append(c, turns, end.transcript, call_sid, len(streams))
-        _append(c, tool_calls, end.tools, call_sid, len(streams))
+        _append(c, turns, end.transcript, call_sid, max(len(streams), 1))
+        _append(c, tool_calls, end.tools, call_sid, max(len(streams), 1))
         return True
 
     def _locked(self, c: Connection, call_sid: str) -> CallRow | None:
@@ -242,6 +243,25 @@ def _append(c: Connection, table: Table, parts: Sequence[PartT], call_sid: str, 
         for at, part in enumerate(parts, first)
     ]
     c.execute(insert(table), numbered)
+
+
+def _is_news(row: CallRow, end: CallEnd) -> bool:
+    if end.stream_sid:
+        return all(stream.stream_sid != end.stream_sid for stream in row.streams)
+    return row.finished_at is None or (row.reconstructed and not end.reconstructed)
+
+
+def _without_stream(streams: Sequence[StreamEnd], end: CallEnd) -> dict[str, Any]:
+    """The end of a call that nobody had, or whose last stream nobody told of."""
+    told = totals(streams)
+    return told | {
+        "duration_ms": max(told["duration_ms"], end.duration_ms),
+        "disposition": end.disposition,
+        "recording": told["recording"] or end.recording,
+        "usage": told["usage"] or end.usage,
+        "cost_usd": end.cost_usd if told["cost_usd"] is None else told["cost_usd"],
+        "problems": (*told["problems"], *end.problems),
+    }
 
 
 def _stream_of(end: CallEnd) -> StreamEnd:

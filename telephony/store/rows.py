@@ -127,7 +127,7 @@ class ToolRow(_Discreet, frozen=True, kw_only=True):
 class CallEnd(_Discreet, frozen=True, kw_only=True):
     """How a call's media stream ended, told once by who had it; or how the call did, by who found out after a crash.
 
-    `stream_sid`: which stream's, unless that is not known. `status`: the call's final state at Twilio, where it is known;
+    `stream_sid`: which stream's; "" of a call that had none, or where that is not known. `status`: the call's final state at Twilio, where it is known;
     the call may go on there after our part of it.
     """
 

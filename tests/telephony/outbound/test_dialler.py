@@ -16,6 +16,7 @@ from telephony.outbound.settlement import GIVE_UP_AFTER, LOST_AFTER, call_row, r
 from telephony.store import Store
 from telephony.store.rows import AttemptRow, CallEnd
 from telephony.testing.twilio import Busy, NoAnswer
+from telephony.twilio.voice_request import read_voice_request
 
 LATER = LOST_AFTER + timedelta(seconds=5)
 MUCH_LATER = GIVE_UP_AFTER + timedelta(seconds=5)
@@ -58,6 +59,7 @@ def test_a_call_is_placed_and_followed_to_its_end(sqlite_url):
             assert (await world.store.attempts.get(placed.attempt_id)).status == "completed"
             asked = next(each for each in world.front.asked if each.method == "POST")
             assert asked.form["Timeout"] == ["12"]
+            assert asked.form["TimeLimit"] == ["3660"]  # Twilio cuts off after the server had time for a goodbye
             stored = await world.store.calls.get(call.sid)
             assert (stored.direction, stored.attempt_id, stored.status) == ("outbound", placed.attempt_id, "completed")
             assert stored.parameters == {"order": "A 1"}
@@ -370,6 +372,18 @@ def test_calls_of_a_dead_node_are_closed_from_twilios_books_and_those_of_the_liv
                 world.store, world.rest, beat + timedelta(minutes=20), is_live={sids["ours"]}.__contains__
             )
             assert again.finished == 0
+
+    asyncio.run(scenario())
+
+
+def test_who_has_answered_is_stored_though_the_callback_tells_nothing_else(sqlite_url):
+    async def scenario():
+        async with dialling(sqlite_url) as world:
+            placed = await world.place(ANN, on_machine="hang_up")
+            told = read_voice_request({"CallSid": placed.call_sid, "AccountSid": "AC1", "AnsweredBy": "fax"})
+            for _ in range(2):
+                await world.dialler.on_status(placed.attempt_id, told)
+            assert (await world.store.attempts.get(placed.attempt_id)).answered_by == "fax"
 
     asyncio.run(scenario())
 

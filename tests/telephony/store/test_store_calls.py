@@ -189,6 +189,17 @@ async def test_a_call_that_comes_back_has_two_streams_and_is_not_over_between_th
 
 
 @quietly()
+async def test_a_call_that_nobody_answered_has_no_stream(database_url):
+    async with opened(database_url) as store:
+        await store.calls.begin(call())
+        busy = call_end(stream_sid="", disposition="busy", status="busy", duration_ms=0)
+        assert await store.calls.finish("CA1", busy)
+        assert not await store.calls.finish("CA1", busy)
+        found = await store.calls.get("CA1")
+        assert (found.disposition, found.status, found.streams) == ("busy", "busy", ())
+
+
+@quietly()
 async def test_a_second_stream_whose_end_nobody_told_leaves_the_first_ones_words(database_url):
     async with opened(database_url) as store:
         await store.calls.begin(call(status="in-progress"))
@@ -206,7 +217,7 @@ async def test_a_second_stream_whose_end_nobody_told_leaves_the_first_ones_words
 
 @quietly()
 async def test_an_end_that_was_found_out_gives_way_to_the_word_of_who_had_the_call(database_url):
-    found_out = call_end(disposition="lost", reconstructed=True, ended_at=NOON)
+    found_out = call_end(stream_sid="", disposition="lost", reconstructed=True, ended_at=NOON)
     async with opened(database_url) as store:
         await store.calls.begin(call())
         assert await store.calls.finish("CA1", found_out)
