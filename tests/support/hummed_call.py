@@ -78,6 +78,9 @@ def desk(shop: Shop, *, look_up: str = "find_order") -> Agent:
     return Agent(name="Desk", instructions="You are the desk.", tools=[find_order, cancel_order], handoffs=[care])
 
 
+agent = desk(Shop())  # for whoever wants one by its name
+
+
 def steps() -> list[Step]:
     turn = AfterTurn(400, patience=Patience(short_ms=2500))
 
