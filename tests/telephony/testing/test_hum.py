@@ -19,7 +19,7 @@ def understood(mulaw, audio_format="audio/pcmu"):
     return HumRecognizer().transcribe(for_recognizer(mulaw, audio_format))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["Z", "C"]) | st.just(" "), max_size=30))
 def test_what_is_hummed_is_understood_over_the_phone(text):
     assert understood(silence(300) + hum(text) + silence(500)) == text.strip()
