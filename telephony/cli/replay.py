@@ -20,7 +20,7 @@ from telephony.replay.junit import JUnitCase, junit_xml
 from telephony.replay.report import HEADINGS, VerifiedTape, summary
 from telephony.replay.tapes import find_tapes
 from telephony.replay.verify import verify_tape
-from telephony.settings import Settings, load_settings, secrets_in
+from telephony.settings import load_settings, recording_keys
 
 
 class _Told(Protocol):
@@ -119,7 +119,7 @@ def replay(  # noqa: PLR0917 - Typer calls it by name
     found = find_tapes(tapes, settings.data_dir)
     if junit is not None and not junit.absolute().parent.is_dir():
         raise MisuseError(f"--junit {junit}: there is no such directory")
-    keys = _keys(settings)
+    keys = recording_keys(settings)
     if agent is None:
         verified = [_verified(path, keys) for path in _progress(found)]
         _tell(verified, HEADINGS, summary(verified), as_json=as_json, junit=junit)
@@ -157,11 +157,6 @@ def _tell(done: Sequence[_Told], headings: Sequence[str], summed_up: str, *, as_
         typer.echo(summed_up, err=True)
     if not all(tape.ok for tape in done):
         raise typer.Exit(1)
-
-
-def _keys(settings: Settings) -> TapeKeys:
-    key = secrets_in(settings.recording_key)
-    return TapeKeys.from_settings(key[0] if key else None, secrets_in(settings.recording_keys_old))
 
 
 def _verified(path: Path, keys: TapeKeys) -> VerifiedTape:

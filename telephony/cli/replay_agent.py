@@ -24,7 +24,7 @@ from telephony.replay.trial import Trial, TrialRun, try_agent
 from telephony.replay.trial_approvals import Approvals
 from telephony.replay.trial_models import RemoteModel
 from telephony.replay.trial_report import TriedTape
-from telephony.settings import Settings
+from telephony.settings import Settings, recording_key
 
 RUNS_MAX: Final = 1000
 
@@ -117,6 +117,7 @@ class _Trials:
             judge=self._judge,
             script=script,
             keep=options.keep,
+            key=recording_key(self._settings),
             on_run=lambda run: self._tell(caller, run),
         )
 

@@ -169,7 +169,8 @@ def _pieces(sound: CallSound, reckoning: _Reckoning, vad_factory: Callable[[], V
 
 def _found(sound: CallSound, speech: Iterable[Span]) -> list[Span]:
     """The model's word on what was one utterance goes before our own, which knows better where it began."""
-    found = [_loud(sound.caller, Span(max(0.0, s.span.start - ONSET_MS), s.span.end)) for s in sound.spoken]
+    spoken = (_loud(sound.caller, Span(max(0.0, s.span.start - ONSET_MS), s.span.end)) for s in sound.spoken)
+    found = [piece for piece in spoken if piece is not None]
     for piece in speech:
         same = [number for number, other in enumerate(found) if piece.start < other.end and other.start < piece.end]
         if not same:
@@ -184,13 +185,13 @@ def _goes_on(earlier: Span, later: Span, reckoning: _Reckoning) -> bool:
     return later.start - earlier.end < OWN_PAUSE_MS and reckoning.is_silent(Span(earlier.end, later.start))
 
 
-def _loud(caller: bytes, about: Span) -> Span:
-    """What can be heard there, and a little quiet around it."""
+def _loud(caller: bytes, about: Span) -> Span | None:
+    """What can be heard there, and a little quiet around it. None: nothing, as where the recording was paused."""
     start, end = round(about.start * BYTES_PER_MS), round(about.end * BYTES_PER_MS)
     samples = np.frombuffer(mulaw_to_pcm16(caller[start:end]), np.int16)
     loud = np.flatnonzero(np.abs(samples.astype(np.int32)) >= LOUD_MIN)
     if not loud.size:
-        return about
+        return None
     first, last = (about.start + int(place) / BYTES_PER_MS for place in (loud[0], loud[-1]))
     return Span(max(0.0, first - LEAD_MS), last + TAIL_MS)
 
@@ -216,10 +217,10 @@ def _speech(caller: bytes, vad: Vad) -> list[Span]:
 
 def _texts(pieces: Sequence[Span], spoken: Iterable[Spoken]) -> dict[float, str]:
     """What was said in each piece, by the piece's start."""
-    starts = [piece.start for piece in pieces]
     texts: dict[float, str] = {}
     for heard in spoken:
-        if heard.text and (index := bisect_right(starts, heard.span.start)):
-            start = starts[index - 1]
+        before = [piece for piece in pieces if piece.start <= heard.span.start <= piece.end + ONSET_MS]
+        if heard.text and before:
+            start = before[-1].start
             texts[start] = f"{texts[start]} {heard.text}" if start in texts else heard.text
     return texts

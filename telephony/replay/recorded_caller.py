@@ -27,7 +27,8 @@ SCRIPT_S_MAX: Final = 600.0  # what a scripted call is taken to last
 class RecordedCaller:
     """`turns`: what she said and which keys she pressed, in order. `hangs_up`: when; None: she stays on the line until the
     other side hangs up. `deeds`: what the agent of the recorded call did, where that is known; `setting`: how that call was
-    made; `seconds`: how long it was, or may be. `name`: whence she is. `script`: what a caller does who was never recorded.
+    made; `seconds`: how long it was, or may be. `name`: whence she is. `paused_ms`: when the
+    recording was paused, so that what she said and did then is not known. `script`: what a caller does who was never recorded.
     """
 
     turns: tuple[CallerTurn, ...]
@@ -36,6 +37,7 @@ class RecordedCaller:
     setting: CallSetting = field(default_factory=CallSetting)
     seconds: float = SCRIPT_S_MAX
     name: str = ""
+    paused_ms: tuple[float, ...] = ()
     script: Sequence[Step] | None = None
 
     @classmethod
@@ -50,6 +52,7 @@ class RecordedCaller:
             setting=call.setting,
             seconds=call.seconds,
             name=str(path),
+            paused_ms=call.paused_ms,
         )
 
     @classmethod

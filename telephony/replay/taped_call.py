@@ -22,24 +22,25 @@ from realtime_bridge.session.journal import Opening, decode_record
 from realtime_bridge.session.machine import SessionMachine
 from realtime_bridge.session.specs import SessionSettings
 from realtime_bridge.tape import Source, TapeKeys, TapeRecord, read_tape
-from realtime_bridge.wire import decode_server_event, server
+from realtime_bridge.wire import server
 from telephony.bridge import Bridge
-from telephony.bridge_inputs import BridgeInput, LineEnded, ProgramInput, Tick
+from telephony.bridge_inputs import LineEnded, Tick
 from telephony.call_details import CallDetails
 from telephony.playout import BYTES_PER_MS, PlayedSpan
 from telephony.records.phone_clock import PhoneClock
 from telephony.records.recorder import CallHead
+from telephony.records.shadow import decode_bridge_input
 from telephony.replay.caller_turns import CallSound, Span, Spoken
-from telephony.twilio.media_stream import decode_message
 from telephony.twilio.messages import Digit, Dtmf, Media, Stop
 
 AHEAD_MS_MAX: Final = 10_000  # of caller audio to the time of the tape: what is stamped later is nothing of a phone's
 
-_program_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(ProgramInput | Tick)
+_INPUTS: Final = (Source.PHONE, Source.MODEL, Source.PROGRAM, Source.TIMER)
 
 
 class _Note(msgspec.Struct, frozen=True):
     kind: str
+    state: str | None = None  # of the recording
 
 
 class TapedTool(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +93,7 @@ class TapedCall:
     deeds: TapedDeeds
     setting: CallSetting
     seconds: float
+    paused_ms: tuple[float, ...]  # when the recording was paused, on the phone's clock: what was said then is not known
 
 
 def read_taped_call(path: Path, keys: TapeKeys | None = None) -> TapedCall:
@@ -114,7 +116,7 @@ def read_taped_call(path: Path, keys: TapeKeys | None = None) -> TapedCall:
                 raise
             except Exception as e:
                 raise InternalError(f"a machine fails at {record.time:.3f} s of the tape: {e!r}") from e
-    return TapedCall(line.sound(session), session.deeds(), session.setting(), line.seconds)
+    return TapedCall(line.sound(session), session.deeds(), session.setting(), line.seconds, line.paused_ms)
 
 
 class _Line:
@@ -129,15 +131,17 @@ class _Line:
         self._plans: list[tuple[float, float]] = []  # (our time, until when the phone would play)
         self._keys: list[tuple[float, Digit]] = []  # our time
         self._hung_up: float | None = None
+        self._paused: list[float] = []  # our time
         self._now = head.clock_s
 
     def take(self, record: TapeRecord) -> None:
-        if record.source is Source.NOTE and _kind(record) == "ending":
-            self._hung_up = None  # the phone's `stop` was our doing
-        event = decode_input(record)
+        now = self._clock_s + record.time
+        if record.source is Source.NOTE:
+            self._noted(_read_note(record), now)
+        event = decode_bridge_input(record.source, record.payload) if record.source in _INPUTS else None
         if event is None:
             return
-        now = self._now = self._clock_s + record.time
+        self._now = now
         final = isinstance(event, LineEnded)
         if final:
             self._played += self._bridge.take_played(now, final=True)
@@ -155,9 +159,19 @@ class _Line:
             case _:
                 pass
 
+    def _noted(self, note: _Note, now: float) -> None:
+        if note.kind == "ending":
+            self._hung_up = None  # the phone's `stop` was our doing
+        elif note.kind == "recording" and note.state == "paused":
+            self._paused.append(now)
+
     @property
     def seconds(self) -> float:
         return self._now - self._clock_s
+
+    @property
+    def paused_ms(self) -> tuple[float, ...]:
+        return tuple(self.clock.at_ms(at) for at in self._paused)
 
     def sound(self, session: _Session) -> CallSound:
         """All that was heard. The phone's clock is known best at the end."""
@@ -306,30 +320,10 @@ class _Session:
                 pass
 
 
-def decode_input(record: TapeRecord) -> BridgeInput | None:
-    """None for what is no input of the bridge, or a frame of the model that the call itself could not read."""
-    match record.source:
-        case Source.PHONE:
-            return decode_message(record.payload)
-        case Source.MODEL:
-            try:
-                return decode_server_event(record.payload)
-            except ProtocolError:
-                return None
-        case Source.PROGRAM | Source.TIMER:
-            try:
-                event: ProgramInput | Tick = _program_decoder.decode(record.payload)
-            except (msgspec.DecodeError, UnicodeError, RecursionError) as e:
-                raise ProtocolError(f"an input of the program, at {record.time:.3f} s, is not understood: {e}") from e
-            return event
-    return None
-
-
-def _kind(record: TapeRecord) -> str:
-    """Of a note."""
+def _read_note(record: TapeRecord) -> _Note:
     try:
-        return msgspec.json.decode(record.payload, type=_Note).kind
-    except (msgspec.DecodeError, RecursionError) as e:
+        return msgspec.json.decode(record.payload, type=_Note)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as e:
         raise ProtocolError(f"a note at {record.time:.3f} s of the tape is not understood: {e}") from e
 
 

@@ -21,6 +21,7 @@ from typing import Literal, TypeAlias
 from realtime_bridge.agent import Agent
 from realtime_bridge.errors import MisuseError
 from realtime_bridge.session.events import SessionEvent
+from realtime_bridge.tape import TapeKey
 from telephony.agents import PhoneAgent
 from telephony.call_details import CallDetails
 from telephony.calls.live import CallEnding, CallListener
@@ -92,6 +93,7 @@ def try_agent(
     speech: Speech | None = None,
     details: CallDetails | None = None,
     keep: Path | None = None,
+    key: TapeKey | None = None,
     listeners: Sequence[CallListener] = (),
     on_event: Callable[[SessionEvent], None] | None = None,
     on_run: Callable[[TrialRun], None] | None = None,
@@ -102,7 +104,7 @@ def try_agent(
     pass; None: the same tools with the same arguments and the same hand-offs as in the recorded call. `judge` answers what
     only a model can. `script` and `speech` are the offline model's (default: it improvises; its own ears and voice).
     `details`: what the agent is told of the call. `keep`: a data directory for the tapes and recordings; None: they are
-    thrown away. `listeners` and `on_event` are told what happens in the calls, `on_run` of each run that is over.
+    thrown away; `key` seals them. `listeners` and `on_event` are told what happens in the calls, `on_run` of each run that is over.
 
     Raises MisuseError for what cannot be tried: no run, a script for a remote model, a model that lacks its packages or
     its key.
@@ -126,6 +128,7 @@ def try_agent(
                 tools=TrialTools(tools, caller.deeds, real_world),
                 approvals=TrialApprovals(approvals, caller.deeds, caller_presses_keys=caller.presses_keys),
                 data_dir=data_dir,
+                key=key,
                 details=details,
                 listeners=listeners,
                 on_event=on_event,
@@ -178,13 +181,16 @@ def _run(
     else:
         changed = changes(call.caller.deeds, record)
         failures += _unmet(expectations, changed, record, judge)
+    if failures and call.caller.paused_ms:
+        at = ", ".join(f"{ms / 1000:.1f} s" for ms in call.caller.paused_ms)
+        failures.append(f"perhaps because the recording was paused at {at}: what was said and done then is not known")
     return TrialRun(
         number=call.number,
         failures=tuple(failures),
         changes=tuple(changed),
         record=record,
         result=result,
-        folder=CallFolder(call.data_dir, record.call_sid) if kept and record is not None else None,
+        folder=CallFolder(call.data_dir, record.call_sid, key=call.key) if kept and record is not None else None,
         took_s=time.perf_counter() - began,
     )
 

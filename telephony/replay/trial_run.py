@@ -14,10 +14,12 @@ from typing import Final
 import msgspec
 
 from realtime_bridge.session.events import SessionEvent
+from realtime_bridge.tape import TapeKey
 from telephony.agents import AgentDirectory, PhoneAgent
 from telephony.call_details import CallDetails
 from telephony.calls.answering import Switchboard
 from telephony.calls.live import CallEnding, CallListener, LiveCall
+from telephony.calls.recording_policy import RecordingPolicy
 from telephony.replay.agent_work import AgentWork
 from telephony.replay.recorded_caller import RecordedCaller
 from telephony.replay.trial_approvals import TrialApprovals
@@ -44,6 +46,7 @@ class TrialCall:
     tools: TrialTools
     approvals: TrialApprovals
     data_dir: Path
+    key: TapeKey | None = None
     details: CallDetails | None = None
     listeners: Sequence[CallListener] = ()
     on_event: Callable[[SessionEvent], None] | None = None
@@ -54,7 +57,7 @@ class TrialCall:
         setting, work = self.caller.setting, AgentWork()
         ids = Ids(call_sid="CA" + secrets.token_hex(16))
         switchboard = Switchboard(
-            AgentDirectory(replace(agent, agent=self.tools.equip(agent.agent), record=True)),
+            AgentDirectory(replace(agent, agent=self.tools.equip(agent.agent))),
             model=where.model,
             openai=where.openai,
             open_model=where.open_model,
@@ -62,12 +65,14 @@ class TrialCall:
             data_dir=self.data_dir,
             disk=where.disk,
             config=setting.config or None,
+            recording=RecordingPolicy(key=self.key),
             control=partial(CallControl, settings=agent.steering),
         )
         listeners: list[CallListener] = [self, work, self.approvals, *self.listeners]
         for listener in listeners:
             switchboard.live.add_listener(listener)
-        switchboard.expect(msgspec.structs.replace(self.details or setting.details, call_sid=ids.call_sid))
+        details = self.details or setting.details
+        switchboard.expect(msgspec.structs.replace(details, call_sid=ids.call_sid, record=True))
         phone = SimulatedPhone(ids)
         call = place_virtual_call(
             switchboard.answer,

@@ -5,14 +5,14 @@ from support.hummed_call import SCRIPT, SPEECH, Shop, desk
 
 from realtime_bridge.audio.g711 import MULAW_SILENCE
 from realtime_bridge.errors import ProtocolError
-from realtime_bridge.tape import Source, TapeError, TapeWriter, read_tape
+from realtime_bridge.tape import Source, TapeError, TapeKey, TapeKeys, TapeWriter, read_tape
 from telephony.replay.caller_turns import CallSound, Span, Spoken, turns_of, utterances_of
 from telephony.replay.recorded_caller import RecordedCaller
 from telephony.replay.trial import try_agent
 from telephony.testing import AfterTurn, GoOn, HangUp, IntoUtterance, Pause, Press, Say, StayOnLine
 from telephony.testing.hum import HumVad, hum
 from telephony.testing.speech import LINES
-from telephony.tools import hang_up
+from telephony.tools import hang_up, pause_recording
 
 LEAD_MS = 200
 
@@ -166,6 +166,34 @@ def test_keys_are_pressed_again(script, tmp_path):
     assert [turn.key for turn in caller.turns] == ["4", "#"]
     [run] = try_agent(caller, desk(Shop()), script=script, speech=SPEECH, keep=tmp_path / "again").runs
     assert [turn.key for turn in RecordedCaller.from_tape(run.folder.tape).turns] == ["4", "#"]
+
+
+def test_what_was_said_while_the_recording_was_paused_is_left_out_and_told_of(script, tmp_path):
+    asks = tmp_path / "card.yaml"
+    asks.write_text(script.read_text().replace("call: transfer_to_care", "call: pause_recording"))
+    agent = desk(Shop())
+    agent.tools.append(pause_recording)
+    steps = [
+        *(AfterTurn(300), Say(hum("A person, please.")), GoOn(1500), Say(hum("Order 47."))),
+        *(AfterTurn(300), HangUp()),
+    ]
+    [run] = try_agent(steps, agent, script=asks, speech=SPEECH, tools="live", keep=tmp_path / "data").runs
+    assert run.failures == ()
+    caller = RecordedCaller.from_tape(run.folder.tape)
+    assert [turn.text for turn in caller.turns] == ["A person, please."]
+    assert len(caller.paused_ms) == 1
+    [again] = try_agent(caller, agent, script=asks, speech=SPEECH).runs
+    assert again.failures[-1].startswith("perhaps because the recording was paused at ")
+
+
+def test_a_sealed_tape_needs_its_key(script, tmp_path):
+    key = TapeKey(bytes(range(32)))
+    steps = [AfterTurn(300), HangUp()]
+    [run] = try_agent(steps, desk(Shop()), script=script, speech=SPEECH, keep=tmp_path, key=key).runs
+    with pytest.raises(TapeError, match="key"):
+        RecordedCaller.from_tape(run.folder.tape)
+    caller = RecordedCaller.from_tape(run.folder.tape, TapeKeys([key]))
+    assert caller.deeds.said == ("Desk here.",)
 
 
 def test_a_torn_tape_gives_the_caller_as_far_as_it_goes(script, tmp_path):

@@ -50,8 +50,9 @@ def served_model(script):
 
 
 @pytest.fixture(autouse=True)
-def logs_as_they_were():
-    """The command sends all logs to stderr."""
+def logs_as_they_were(tmp_path, monkeypatch):
+    """The command sends all logs to stderr, and reads `.env` where it is."""
+    monkeypatch.chdir(tmp_path)
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -106,7 +107,6 @@ def test_without_a_key_there_is_no_model(monkeypatch):
 
 def test_what_cannot_be_tried_is_refused_before_anybody_calls(tape, tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.chdir(tmp_path)
     agent = ["--agent", "support.hummed_call:agent"]
     for options, told in (
         (["--runs", "3"], "--runs is for trying an agent: add --agent MODULE:NAME"),
