@@ -97,6 +97,10 @@ class BackgroundFile:
         self._finish()
         self._report(reason)
 
+    def end(self) -> None:
+        """Write what waits already and no more."""
+        self._finish()
+
     async def close(self) -> None:
         """Finish what waits, sync the file and close it. Returns within `CLOSE_S`; idempotent."""
         self._finish()

@@ -68,6 +68,10 @@ class TapeFile:
             self._flush(self._chunk_ends_at)
             self._file.give_up(reason)
 
+    def end(self) -> None:
+        """Write no more: nobody is to read it."""
+        self._file.end()
+
     async def close(self) -> None:
         """Write what is left and close the file; bounded, idempotent."""
         if self._file.is_open:

@@ -80,7 +80,7 @@ class CallTape:
     # ---- the bridge ------------------------------------------------------------------------------------------------------
 
     def phone_frame(self, frame: bytes, now: float, *, hide: bool = False) -> None:
-        """`hide`: it is of a pause that is over."""
+        """`hide`: it is of a pause that is over, or the bridge does not look at what is in it."""
         self._bridge_input(Source.PHONE, frame, now, hide=hide)
 
     def model_frame(self, frame: bytes, now: float) -> None:
@@ -95,7 +95,7 @@ class CallTape:
     def _bridge_input(self, source: Source, frame: bytes, now: float, *, hide: bool = False) -> None:
         time = now - self._began
         if self._shadow is None:
-            self._file.append(time, source, frame)
+            self._file.append(time, source, self._blanking.frame(frame, hide=True) if hide else frame)
             return
         self._bridge_shadowed = True
         try:
@@ -166,6 +166,11 @@ class CallTape:
     def note(self, kind: str, now: float, **more: object) -> None:
         """Something that people look for on a tape: any JSON."""
         self._file.append(now - self._began, Source.NOTE, msgspec.json.encode({"kind": kind, **more}))
+
+    def end(self) -> None:
+        """Write no more: nobody is to read it."""
+        self._shadow = None
+        self._file.end()
 
     async def close(self) -> None:
         """Write it to its end; bounded, idempotent."""

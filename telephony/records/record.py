@@ -109,8 +109,8 @@ class RecordingNotice(msgspec.Struct, frozen=True, kw_only=True):
 class RecordingPause(msgspec.Struct, frozen=True, kw_only=True):
     """Silence in the recording, and no words. `end_ms` None: until the call's end.
 
-    `reason`: the notice had not been heard yet; somebody asked; digits were collected that are nobody else's business;
-    or the recording was stopped.
+    `reason`: the notice had not been heard yet (until then only the caller is silent); somebody asked; digits were
+    collected that are nobody else's business; or the recording was stopped.
     """
 
     start_ms: int

@@ -114,6 +114,7 @@ class CallRecorder:
         )
         self._tape = CallTape(file, Blanking(head.audio), began=self._began)
         self._recording = RecordingFile(folder.recording, disk, on_problem=self._problem, key=folder.key)
+        self._caller_hidden = False
         self._kept_from_ms = 0.0  # on the phone's clock: caller audio from before is of a pause
         self._phone_clock = PhoneClock(self._began)
         self._wild_stamp = False  # a broken phone's timestamps have been told of
@@ -136,8 +137,8 @@ class CallRecorder:
 
     def phone_message(self, message: Media | Dtmf | Mark | Stop, frame: bytes, now: float) -> None:
         self._input = "phone"
-        late = type(message) is Media and message.timestamp_ms < self._kept_from_ms
-        self._tape.phone_frame(frame, now, hide=late)
+        hide = type(message) is Media and (self._caller_hidden or message.timestamp_ms < self._kept_from_ms)
+        self._tape.phone_frame(frame, now, hide=hide)
         if type(message) is Media:
             self._caller_audio(message, now)
         elif type(message) is Dtmf:
@@ -151,7 +152,8 @@ class CallRecorder:
             self._wild_stamp = True
             return
         self._phone_clock.heard(media.timestamp_ms, len(media.mulaw) / SAMPLES_PER_MS, now)
-        self._recording.caller_audio(media.timestamp_ms, media.mulaw)
+        if not self._caller_hidden:
+            self._recording.caller_audio(media.timestamp_ms, media.mulaw)
 
     def model_frame(self, frame: bytes, now: float) -> None:
         self._input = "model"
@@ -219,16 +221,15 @@ class CallRecorder:
             self._kept_from_ms = self._phone_clock.at_ms(now)
             self._recording.sound_from(self._kept_from_ms)
 
-    # ---- what the session tells --------------------------------------------------------------------------------------
+    def hide_caller(self, hidden: bool) -> None:
+        """While hidden, nothing of the caller's sound is kept. Only while the model is given none of it either (`Mute`):
+        then the tape replays all the same."""
+        self._caller_hidden = hidden
 
-    def session_event(self, event: events.SessionEvent) -> None:
-        self._story.told(event, self._now_ms())
-
-    # ---- the end -----------------------------------------------------------------------------------------------------
-
-    def delete(self, now: float) -> None:
-        """Keep nothing of what was said: the files lose their names at once, and end with the call. Pause first."""
-        del now
+    def delete(self) -> None:
+        """Keep nothing of what was said, neither so far nor from here on: the files lose their names at once."""
+        self._tape.end()
+        self._recording.end()
         self._disk.submit(self._unlink)
 
     def _unlink(self) -> None:
@@ -238,6 +239,13 @@ class CallRecorder:
             except OSError as e:
                 log.exception("call %s: %s cannot be deleted", self._head.call_sid, path.name)
                 self._problem(f"{path.name} could not be deleted: {e.strerror}")
+
+    # ---- what the session tells --------------------------------------------------------------------------------------
+
+    def session_event(self, event: events.SessionEvent) -> None:
+        self._story.told(event, self._now_ms())
+
+    # ---- the end -----------------------------------------------------------------------------------------------------
 
     async def close(
         self,

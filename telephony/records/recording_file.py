@@ -81,6 +81,10 @@ class RecordingFile:
     def sound_from(self, at_ms: float) -> None:
         self._recording.sound_from(at_ms)
 
+    def end(self) -> None:
+        """Write no more: nobody is to hear it."""
+        self._file.end()
+
     async def close(self) -> None:
         """Write what is left and close the file; bounded, idempotent."""
         if self._file.is_open:

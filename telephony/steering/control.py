@@ -138,6 +138,7 @@ class CallControl:
             return
         self._desk.caller_gone()
         self.take_line_back()
+        self.recording.cannot_announce("the call was ended before the notice was over")
         now = self._clock()
         talks, answered = self._activity.agent_talks(now), self._activity.agent_has_answered
         self._end(self._ending.begin(request, now, talks=talks, has_answered=answered))
@@ -240,7 +241,7 @@ class CallControl:
         """While muted, the model hears silence instead of the caller, who is not asked why they are silent."""
         self._activity.muted["caller"] = muted
         self.rearm()
-        if self._session is not None:
+        if self._session is not None and not self.recording.announces:
             await self._session.mute(muted)
 
     async def mute_agent(self, muted: bool = True) -> None:
@@ -272,10 +273,6 @@ class CallControl:
         return self._over
 
     @property
-    def is_ending(self) -> bool:
-        return self._ending.in_progress
-
-    @property
     def on_hold(self) -> bool:
         return self._hold_until is not None
 
@@ -298,6 +295,9 @@ class CallControl:
             then()
 
         self.in_background(wait())
+
+    def hear_caller(self, heard: bool) -> None:
+        self._transport.set_muted(not heard or self._activity.muted["caller"])
 
     def hold_line(self) -> None:
         if self._hold_until is None and not self._over:
@@ -427,7 +427,7 @@ class CallControl:
 
     def stop_agent(self) -> None:
         """See `control_keys.Steering`."""
-        if self._activity.agent_talks(self._clock()) and not (self.is_ending or self.recording.announces):
+        if self._activity.agent_talks(self._clock()) and not (self._ending.in_progress or self.recording.announces):
             self.in_background(self.interrupt())
 
     def tell_as_caller(self, message: str) -> None:

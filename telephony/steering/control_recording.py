@@ -1,7 +1,8 @@
 """The recording of one call, as agents, operators and keys may steer it, and the notice that comes before it.
 
-The notice is spoken by the agent's own voice, and its words are compared with what was to be said. Meanwhile the model
-hears silence instead of the caller, so that nobody talks into it; the greeting follows when the caller has heard it.
+The notice is spoken by the agent's own voice, and its words are compared with what was to be said. From the call's start
+until the caller has heard it the model hears silence instead of them, so that nobody talks into it, and the recording
+does, too; then the greeting follows.
 What is decided, and when, lies in `recording`.
 """
 
@@ -40,7 +41,9 @@ class Recorder(Protocol):
 
     def resume(self, now: float) -> None: ...
 
-    def delete(self, now: float) -> None: ...
+    def hide_caller(self, hidden: bool) -> None: ...
+
+    def delete(self) -> None: ...
 
     def note(self, kind: str, now: float, **more: object) -> None: ...
 
@@ -51,8 +54,9 @@ class Steering(Protocol):
     @property
     def over(self) -> bool: ...
 
-    @property
-    def is_ending(self) -> bool: ...
+    def hear_caller(self, heard: bool) -> None:
+        """Whether the agent hears the caller, unless an operator has muted them."""
+        ...
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None: ...
 
@@ -71,6 +75,7 @@ class RecordingDesk:
         self._recorder: Recorder | None = None
         self._notice = ""
         self._greeting: Mapping[str, Any] | None = None
+        self._greets = True
         self._notices: list[NoticeGiven] = []
         self._pauses: list[PauseMade] = []
         self._deleted_because: str | None = None
@@ -149,27 +154,24 @@ class RecordingDesk:
             self._steering.in_background(self._announce(session))
 
     def cannot_announce(self, because: str) -> None:
-        """Nobody is there who could hear the notice."""
-        if self.announces:
-            self.stop(delete=True, because=because)
+        """The agent has something else to say, or nobody hears it."""
+        self._greets = False
+        self._announced(heard=False, because=because)
+
+    def _announced(self, *, heard: bool, because: str) -> None:
+        if not heard and self.announces:
+            self._deleted_because = because
+        self._do(self._switch.announced(heard=heard))
 
     async def _announce(self, session: RealtimeSession) -> None:
-        was_muted = session.muted
-        await session.mute()
         try:
             async with asyncio.timeout(self._settings.notice_s_max):
                 heard = await self._is_heard(session)
         except TimeoutError:
             heard = False
-        if heard:
-            self._do(self._switch.announced(heard=True))
-        else:
-            self.cannot_announce(NOT_HEARD)
-        if self._steering.over or self._steering.is_ending:
-            return
-        if not was_muted:
-            await session.mute(False)
-        await session.create_response(self._greeting)
+        self._announced(heard=heard, because=NOT_HEARD)
+        if self._greets:
+            await session.create_response(self._greeting)
 
     async def _is_heard(self, session: RealtimeSession) -> bool:
         for _ in range(NOTICE_TRIES):
@@ -212,9 +214,12 @@ class RecordingDesk:
                     self._recorder.pause(now)
                 case Do.RESUME:
                     self._recorder.resume(now)
+                case Do.HIDE_CALLER | Do.SHOW_CALLER:
+                    self._recorder.hide_caller(command is Do.HIDE_CALLER)
+                    self._steering.hear_caller(command is Do.SHOW_CALLER)
                 case Do.DELETE:
                     log.warning("the call is not recorded: %s", self._deleted_because)
-                    self._recorder.delete(now)
+                    self._recorder.delete()
         if reason != (self._pauses[-1].reason if self._pauses and self._pauses[-1].ended_at is None else None):
             self._end_pause(now)
             if reason is not None:

@@ -1,5 +1,6 @@
 """The recording of a call in the middle of it: the notice first, pauses, and an end that is wished for."""
 
+import base64
 import json
 import wave
 
@@ -11,7 +12,7 @@ from realtime_bridge import Agent
 from realtime_bridge.errors import MisuseError
 from realtime_bridge.localmodel.parts import CallTool
 from realtime_bridge.localmodel.parts import Say as SayThis
-from realtime_bridge.tape import read_tape
+from realtime_bridge.tape import Source, read_tape
 from telephony.agents import PhoneAgent
 from telephony.call_details import CallDetails
 from telephony.calls.recording_policy import EarlierStreams, RecordingPolicy
@@ -38,6 +39,15 @@ def folder(steered) -> CallFolder:
     return CallFolder(steered._data_dir, steered.phone.ids.call_sid)
 
 
+def taped_media(steered):
+    tape = read_tape(folder(steered).tape.read_bytes())
+    return [taped for taped in tape if taped.source is Source.PHONE and b'"media"' in taped.payload[:40]]
+
+
+def caller_audio(taped) -> bytes:
+    return base64.b64decode(json.loads(taped.payload)["media"]["payload"])
+
+
 def is_silent(steered, start_ms, end_ms, channel) -> bool:
     with wave.open(str(folder(steered).recording)) as f:
         sound = np.frombuffer(f.readframes(f.getnframes()), "<i2").reshape(-1, 2)[start_ms * 8 : end_ms * 8, channel]
@@ -60,8 +70,8 @@ def test_the_caller_is_told_first_and_recorded_from_then_on(tmp_path):
     assert NOTICE_S * 1000 <= pause["end_ms"] == notice["end_ms"] < NOTICE_S * 1000 + 1500
     assert [line["text"] for line in record["transcript"]] == [NOTICE, "Hello, this is the desk.", "Well.", "Yes."]
     assert record["recording"] == "kept"
-    assert is_silent(steered, 0, pause["end_ms"], channel=1)
-    assert not is_silent(steered, pause["end_ms"], record["duration_ms"], channel=1)
+    assert is_silent(steered, 0, pause["end_ms"], channel=0)
+    assert not is_silent(steered, 0, pause["end_ms"], channel=1)  # it can be heard that they were told
     assert verify_tape(folder(steered).tape).differences == []
 
 
@@ -75,7 +85,12 @@ def test_nobody_talks_into_the_notice(tmp_path):
     assert record["barge_ins"] == []
     lines = [(line["text"], line["cut"]) for line in record["transcript"]]
     assert lines[:2] == [(NOTICE, False), ("Hello, this is the desk.", False)]
-    assert is_silent(steered, 0, record["pauses"][0]["end_ms"], channel=0)
+    end_ms = record["pauses"][0]["end_ms"]
+    assert is_silent(steered, 0, end_ms, channel=0)
+    assert {b"\xff" * 160} == {
+        caller_audio(taped) for taped in taped_media(steered) if taped.time * 1000 < end_ms - 200
+    }
+    assert verify_tape(folder(steered).tape).differences == []
     assert record["recording"] == "kept"
 
 
@@ -264,9 +279,9 @@ def test_the_switch_resumes_when_no_reason_to_pause_is_left():
 
 def test_the_switch_keeps_nothing_without_the_notice_and_nothing_brings_it_back():
     switch = RecordingSwitch()
-    assert switch.announce() == [Do.PAUSE]
-    assert switch.pause("asked", 10.0) == []
-    assert switch.announced(heard=False) == [Do.DELETE]
+    assert switch.announce() == [Do.HIDE_CALLER]
+    assert switch.pause("asked", 10.0) == [Do.PAUSE]
+    assert switch.announced(heard=False) == [Do.DELETE, Do.SHOW_CALLER]
     assert switch.announced(heard=True) == switch.resume("asked") == switch.due(99.0) == []
     assert switch.stop(delete=True) == []
     assert switch.state == "deleted"
