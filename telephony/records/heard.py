@@ -67,7 +67,7 @@ def _trimmed(line: Line, sound: Loudness, *, earliest_ms: int) -> Line:
     peaks = sound[first : -(-line.end_ms // STEP_MS)]
     if not len(peaks):
         return line
-    audible = np.flatnonzero(peaks >= max(AUDIBLE, AUDIBLE_OF_LOUD * float(np.percentile(peaks, 95))))
+    audible = np.flatnonzero(peaks >= audible_from(peaks))
     if not len(audible):
         return line
     start_ms = (first + int(audible[0])) * STEP_MS
@@ -75,3 +75,8 @@ def _trimmed(line: Line, sound: Loudness, *, earliest_ms: int) -> Line:
     if line.role == "assistant":
         start_ms = max(start_ms, line.start_ms)
     return msgspec.structs.replace(line, start_ms=start_ms, end_ms=min(end_ms, line.end_ms))
+
+
+def audible_from(peaks: Loudness) -> float:
+    """How loud this speaker's voice is at least."""
+    return max(AUDIBLE, AUDIBLE_OF_LOUD * float(np.percentile(peaks, 95)))

@@ -61,7 +61,7 @@ class Row:
 def rows_of(duration_ms: int) -> list[Row]:
     """The call in rows of one length, the last one filled as well as can be in whole seconds."""
     about_ms = next((row_ms for longest_ms, row_ms in ROWS_LONG if duration_ms <= longest_ms), ROW_MS_OF_LONGEST)
-    count = max(1, math.ceil(duration_ms / about_ms - 0.1))  # a tenth of a row more is no reason for another
+    count = max(1, math.ceil(duration_ms / about_ms - 0.25))  # a quarter of a row more is no reason for another
     length_ms = max(ROW_MS_MIN, math.ceil(duration_ms / count / 1000) * 1000)
     return [Row(start_ms, length_ms) for start_ms in range(0, max(1, duration_ms), length_ms)]
 
