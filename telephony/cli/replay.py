@@ -22,7 +22,6 @@ from telephony.replay.tapes import find_tapes
 from telephony.replay.verify import verify_tape
 from telephony.settings import load_settings, recording_keys
 
-
 class _Told(Protocol):
     """What came of one tape."""
 
@@ -46,7 +45,9 @@ def replay(  # noqa: PLR0917 - Typer calls it by name
     tapes: Annotated[
         list[str],
         typer.Argument(
-            metavar="TAPE", help="A tape, a call's folder, a call's SID (below DATA_DIR), or a directory of such."
+            metavar="TAPE",
+            help="A tape, a call's folder, a call's SID (below DATA_DIR), or a directory of such; with --agent also a WAV "
+            "file, mono or stereo with the caller left.",
         ),
     ],
     verify: Annotated[
@@ -121,6 +122,10 @@ def replay(  # noqa: PLR0917 - Typer calls it by name
         raise MisuseError(f"--junit {junit}: there is no such directory")
     keys = recording_keys(settings)
     if agent is None:
+        if wav := next((path for path in found if path.suffix.lower() == ".wav"), None):
+            raise MisuseError(
+                f"{wav} is sound without a tape: only its caller can be replayed, with --agent MODULE:NAME"
+            )
         verified = [_verified(path, keys) for path in _progress(found)]
         _tell(verified, HEADINGS, summary(verified), as_json=as_json, junit=junit)
         return

@@ -18,6 +18,7 @@ from telephony.logs import configure_logging
 from telephony.opening import offline_script
 from telephony.replay.call_file import ENDING, CallFile, load_call_file
 from telephony.replay.expectations import Question, Verdict
+from telephony.replay.import_wav import caller_of
 from telephony.replay.judge import judge_of
 from telephony.replay.recorded_caller import RecordedCaller
 from telephony.replay.trial import Trial, TrialRun, try_agent
@@ -88,7 +89,7 @@ class _Trials:
             file = self._given or _beside(tape)
             if rate is None and file is not None:
                 rate = file.pass_rate
-            trial = self._trial(RecordedCaller.from_tape(tape, self._keys), file)
+            trial = self._trial(caller_of(tape, self._keys), file)
         except MisuseError:
             raise
         except OSError as e:

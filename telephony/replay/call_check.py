@@ -20,6 +20,7 @@ from telephony.records.record import CallRecord
 from telephony.replay.call_file import CallFile
 from telephony.replay.call_speech import CallSpeech, speech_for
 from telephony.replay.expectations import Expectation, Question, Verdict, check, questions
+from telephony.replay.import_wav import caller_of
 from telephony.replay.judge import judge_of
 from telephony.replay.recorded_caller import RecordedCaller
 from telephony.replay.trial import Judge, TrialRun, try_agent
@@ -180,7 +181,7 @@ def _judge_of_settings(asked: Sequence[Question]) -> Mapping[Question, Verdict]:
 def _caller(caller: Sequence[CallerStep] | Path, speech: CallSpeech, name: str) -> RecordedCaller:
     if not isinstance(caller, Path):
         return WrittenCaller.of_written(caller, speech, name)
-    return speech.adapt(RecordedCaller.from_tape(caller, recording_keys(load_settings())))
+    return speech.adapt(caller_of(caller, recording_keys(load_settings())))
 
 
 def _unfinished(run: TrialRun, expect: Sequence[Expectation] | None) -> list[str]:

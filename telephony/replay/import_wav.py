@@ -31,7 +31,7 @@ from telephony.replay.wav_sound import BYTES_MAX, WavError, decode_wav
 SUFFIX: Final = ".wav"
 PAUSE_MS: Final = 200  # a shorter one lies between syllables
 SENTENCE_PAUSE_MS: Final = 900  # of the agent, between two sentences of one utterance
-OVERLAP_MS: Final = 100  # who stops that much after the other has begun to speak was interrupted, and had more to say
+OVERLAP_MS: Final = 60  # who stops that much after the other has begun to speak was interrupted, and had more to say
 MORE_MS: Final = 2000  # so much, let us say: it is only asked whether it was more than a syllable
 
 

@@ -57,6 +57,7 @@ PURE = {
         "bridge_inputs",
         "call_details",
         "caller_audio",
+        "replay.wav_sound",
         "replay.differences",
         "replay.junit",
         "steering.activity",
