@@ -21,9 +21,7 @@ import msgspec
 
 from realtime_bridge.tape.format import Source
 
-Answer: TypeAlias = tuple[
-    Source, bytes
-]  # TO_PHONE, TO_MODEL or FROM_SESSION, and the frame or command as tapes keep it
+Answer: TypeAlias = tuple[Source, bytes]  # where to, and what; as tapes keep it. SESSION: a report
 
 SHOWN_CHARS: Final = 160
 ALIGNED_MAX: Final = (
@@ -73,6 +71,14 @@ _TOLD = {
     "reconnecting": "reconnection",
     "reconnected": "reconnection",
     "session_end": "end",
+}
+_REPORTS = {
+    "audio_received": "media",
+    "playback_started": "playback",
+    "playback_finished": "playback",
+    "playback_interrupted": "interruption",
+    "dtmf_received": "keys",
+    "transport_problem": "problem",
 }
 _KINDS = re.compile(rb'"(do|event|type)":"([\w.]+)')  # of a digest's beginning, which may end in the middle of a word
 
@@ -155,6 +161,8 @@ def behaviour(answer: Answer) -> str:
         return str(said.get("event", "media"))  # what is kept as a digest is audio
     if source is Source.TO_MODEL:
         return _to_model(said) if said else "to_model"
+    if source is Source.SESSION:
+        return _REPORTS.get(str(said.get("type")), "report")
     match said.get("do"):
         case "send":
             return _to_model(_part(said, "event"))
@@ -241,7 +249,8 @@ def _origin(source: Source, payload: bytes) -> str:
 
 
 def _way(source: Source) -> str:
-    return {Source.TO_PHONE: "to the phone", Source.TO_MODEL: "to the model"}.get(source, "from the session")
+    ways = {Source.TO_PHONE: "to the phone", Source.TO_MODEL: "to the model", Source.SESSION: "to the session"}
+    return ways.get(source, "from the session")
 
 
 def _value(value: object) -> str:

@@ -6,7 +6,6 @@ for the phone and the model, and the commands of the session's core as JSON. No 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
 from realtime_bridge.audio.transcode import transcoder
@@ -15,8 +14,9 @@ from realtime_bridge.session.commands import Command
 from realtime_bridge.session.journal import Opening, Record, decode_record, encode_command
 from realtime_bridge.session.machine import SessionMachine
 from realtime_bridge.tape import Source, TapeRecord
+from realtime_bridge.transport.base import TransportEvent
 from telephony.bridge import Bridge
-from telephony.bridge_commands import ToModel, ToPhone
+from telephony.bridge_commands import Report, ToModel, ToPhone
 from telephony.bridge_inputs import BridgeInput
 from telephony.records.recorder import CallHead
 from telephony.records.shadow import decode_bridge_input
@@ -41,8 +41,10 @@ class BridgeMachine:
     def __init__(self, head: CallHead) -> None:
         self._clock_s = head.clock_s
         self._bridge = Bridge(head.stream_sid, transcoder(head.audio), now=head.clock_s)
+        self.reports: list[TransportEvent] = []  # to the session, of the latest input
 
     def answers(self, record: TapeRecord) -> list[Answer]:
+        self.reports = []
         event = _decode(record)
         if event is None:
             return []
@@ -59,6 +61,8 @@ class BridgeMachine:
                 answers.append((Source.TO_PHONE, command.frame))
             elif isinstance(command, ToModel):
                 answers.append((Source.TO_MODEL, command.frame))
+            elif isinstance(command, Report):
+                self.reports.append(command.event)
         return answers
 
 
@@ -87,11 +91,6 @@ class SessionCore:
             return []
         assert self._machine is not None
         return self._machine.handle(event, now=now)
-
-
-def machines(head: CallHead) -> Sequence[Machine]:
-    """All machines of a call."""
-    return BridgeMachine(head), SessionCore(head)
 
 
 def _decode(record: TapeRecord) -> BridgeInput | None:

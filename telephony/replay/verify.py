@@ -19,7 +19,8 @@ from realtime_bridge.tape import Source, TapeKeys, TapeReader, TapeRecord, read_
 from telephony.records.call_tape import on_tape
 from telephony.records.recorder import CallHead
 from telephony.replay.differences import Answer, Difference, differences
-from telephony.replay.machines import Machine, machines
+from telephony.replay.machines import BridgeMachine, Machine, SessionCore
+from telephony.replay.reports import Reports
 
 DIFFERENCES_KEPT: Final = 200  # one change may alter every answer that follows; the rest are counted
 ANSWERS_MAX: Final = 100_000  # to one input
@@ -69,7 +70,10 @@ class _Replay:
         self._head = _head(tape.header.metadata)
         self._by_input: dict[Source, _Comparison] = {}
         self._by_output: dict[Source, _Comparison] = {}
-        for machine in machines(self._head):
+        self._bridge = BridgeMachine(self._head)
+        self._reports = Reports()
+        machines: tuple[Machine, ...] = (self._bridge, SessionCore(self._head))
+        for machine in machines:
             comparison = _Comparison(machine)
             self._by_input.update(dict.fromkeys(machine.inputs, comparison))
             self._by_output.update(dict.fromkeys(machine.outputs, comparison))
@@ -88,6 +92,10 @@ class _Replay:
         elif (comparison := self._by_input.get(record.source)) is not None:
             self._inputs += 1
             self._note(comparison.next(record))
+            if record.source is Source.SESSION:
+                self._note(self._reports.taped(record))
+            elif self._bridge.reports:
+                self._reports.replayed(self._bridge.reports, record)
 
     def end(self) -> Verification:
         for comparison in dict.fromkeys(self._by_input.values()):

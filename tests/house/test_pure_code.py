@@ -60,6 +60,7 @@ PURE = {
         "replay.wav_sound",
         "replay.differences",
         "replay.junit",
+        "replay.reports",
         "steering.activity",
         "steering.control_settings",
         "steering.digits",

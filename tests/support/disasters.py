@@ -17,6 +17,8 @@ from datetime import UTC, datetime, timedelta
 from support.phone_house import http, phone_house, plain_settings
 
 from telephony.outbound.settlement import FINISH_AFTER, reconcile
+from telephony.replay.tapes import find_tapes
+from telephony.replay.verify import verify_tape
 from telephony.testing import Pause
 from telephony.twilio.rest import TwilioRest
 
@@ -68,10 +70,10 @@ class Callers:
         return [await self.house.stored(call.sid) for call in self.calls]
 
 
-async def night(directory, url, away, callers, tell=lambda _name, _facts: None):
+async def night(directory, url, away, callers, tell=lambda _name, _facts: None, **settings):
     """All of it in one house; what each step found. `away`: makes the database at `url` useless while it is entered."""
     numbers = (f"+1415555{number:04}" for number in itertools.count(2000))
-    options = {"WORKERS": "2", "DATABASE_URL": url, "DRAIN_SECONDS_MAX": "120", "SILENCE_SECONDS": "600"}
+    options = {"WORKERS": "2", "DATABASE_URL": url, "DRAIN_SECONDS_MAX": "120", "SILENCE_SECONDS": "600", **settings}
     async with phone_house(directory, script=SCRIPT, **options) as house:
         steps = {
             "model": lambda: model_restarted(house, callers, numbers),
@@ -88,6 +90,7 @@ async def night(directory, url, away, callers, tell=lambda _name, _facts: None):
                 e.add_note(f"---- the server's log\n{house.server.log[-8000:]}")
                 raise
             tell(name, found[name])
+        found["tapes"] = replayed(house, found["worker"]["killed_at"])
         return found
 
 
@@ -147,6 +150,7 @@ async def worker_killed(house, count, numbers):
     hit = Callers(house, [call for call in callers.calls if f"-{victim}-" in rows[call.sid].node])
     spared = Callers(house, [call for call in callers.calls if call not in hit.calls])
     os.kill(victim, signal.SIGKILL)
+    killed_at = time.monotonic()
     await asyncio.gather(*(call.until_said("something went wrong") for call in hit.calls))
     apologies = [call.heard.said[-1].start - _stream_end(call) for call in hit.calls]
     took = await spared.answered()
@@ -159,6 +163,7 @@ async def worker_killed(house, count, numbers):
         await reconcile(store, rest, later)  # once more changes nothing
     return {
         "hit": len(hit.calls),
+        "killed_at": killed_at,
         "apology_s": max(apologies),
         "spared": (sum(t is not None for t in took), len(spared.calls)),
         "ends": ends([*await hit.rows(), *await spared.rows()]),
@@ -176,6 +181,14 @@ async def drained(house, count, numbers):
             await asyncio.sleep(0.05)
     refused = await house.ring(Pause(600_000), from_=next(numbers))
     await refused.until_said("All our lines are busy")
+    await refused.until(lambda: refused.is_over or {"Dial", "Enqueue"} & set(refused.verbs), "something that follows")
+    if "Dial" in refused.verbs:
+        await refused.until(lambda: refused.children and refused.children[0].answered_at, "person who answers")
+    overflow = [
+        *(leg.to for leg in refused.children),
+        *(done.text for done in refused.executed if done.verb == "Enqueue"),
+    ]
+    refused.hang_up()
     took = await callers.answered()
     told = time.monotonic()
     house.server.signal(signal.SIGTERM)
@@ -183,7 +196,20 @@ async def drained(house, count, numbers):
     goodbyes = sum(_sound_since(call, told) > 1 for call in callers.calls)
     status = await asyncio.wait_for(house.server.process.wait(), 60)
     answered = sum(t is not None for t in took)
-    return {"exit": status, "answered": answered, "goodbyes": goodbyes, "ends": ends(await callers.rows())}
+    known = {"exit": status, "answered": answered, "goodbyes": goodbyes, "overflow": overflow}
+    return known | {"ends": ends(await callers.rows())}
+
+
+def replayed(house, killed_at):
+    """All calls of the night, run again from their tapes; of those that were killed, how much is not on them."""
+    done = [verify_tape(path) for path in find_tapes([str(house.data_dir)], house.data_dir)]
+    killed = [tape for tape in done if tape.torn is not None]
+    return {
+        "calls": len(done),
+        "changed": [str(difference) for tape in done for difference in tape.differences[:1]],
+        "killed": len(killed),
+        "missing_s": max(killed_at - (tape.call.clock_s + tape.seconds) for tape in killed),
+    }
 
 
 def ends(rows):

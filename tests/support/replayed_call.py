@@ -13,7 +13,7 @@ import pybase64
 from realtime_bridge.session.items import HistoryItem
 from realtime_bridge.tape import Source, read_tape
 from telephony.records.recorder import CallHead
-from telephony.replay.machines import machines
+from telephony.replay.machines import BridgeMachine, SessionCore
 
 Json = dict[str, Any]
 
@@ -66,7 +66,8 @@ class ReplayedCall:
 
 def replayed(path: Path) -> ReplayedCall:
     reader = read_tape(path.read_bytes())
-    bridge, core = machines(msgspec.convert(reader.header.metadata, CallHead))
+    head = msgspec.convert(reader.header.metadata, CallHead)
+    bridge, core = BridgeMachine(head), SessionCore(head)
     moments = []
     for record in reader:
         machine = next((m for m in (bridge, core) if record.source in m.inputs), None)
