@@ -4,6 +4,7 @@ import asyncio
 import signal
 
 from support.phone_server import closed_with, http, in_call, serving
+from support.quiet import until
 
 from telephony.life import serve_until_told
 from telephony.signals import Signals
@@ -20,9 +21,10 @@ class Living:
         self.signals = Signals(self.task)
 
     @classmethod
-    async def begun(cls, server, **options):
+    async def begun(cls, server, *, calls=1, **options):
         """One that waits for signals, and whose calls have begun."""
         life = cls(server, **options)
+        await until(lambda: server.media.calls == calls)
         await asyncio.sleep(0.1)
         return life
 
@@ -47,7 +49,7 @@ def test_nobody_on_the_line_means_that_a_server_ends_at_once():
     async def scenario():
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             async with serving() as (server, _):
-                life = await Living.begun(server)
+                life = await Living.begun(server, calls=0)
                 life.signals.send(number)
                 await life.ended()
                 assert server.media.draining
@@ -80,8 +82,7 @@ def test_ctrl_c_says_goodbye_at_once():
             life = await Living.begun(server)
             life.goodbye_takes.set()
             life.signals.send(signal.SIGINT)
-            await asyncio.sleep(0.1)
-            assert life.goodbyes == 1
+            await until(lambda: life.goodbyes == 1)
             life.task.cancel()
 
     run(scenario)
@@ -95,8 +96,7 @@ def test_a_second_signal_says_goodbye_at_once_and_a_third_one_ends_it_all():
             await asyncio.sleep(0.1)
             assert life.goodbyes == 0
             life.signals.send(signal.SIGTERM)
-            await asyncio.sleep(0.1)
-            assert life.goodbyes == 1
+            await until(lambda: life.goodbyes == 1)
             assert not life.task.done()
             life.signals.send(signal.SIGTERM)
             await life.ended()

@@ -5,10 +5,12 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from support.quiet import until
 
 from telephony import workers as workers_module
 from telephony.listener import listen
@@ -73,6 +75,11 @@ class Supervised:
             found.setdefault(connection[2], connection)
         return list(found.values())
 
+    async def told(self, pid, *, calls):
+        """Wait until this worker has told that it has so many calls, and nothing else to do."""
+        (worker,) = (worker for worker in self.supervisor._workers.values() if worker.process.pid == pid)
+        await until(lambda: (worker.report.calls, worker.report.connections) == (calls, 0))
+
     async def died(self, count):
         """Wait until so many workers have ended."""
         while len(self.deaths) < count:
@@ -108,7 +115,9 @@ def alive(pid):
     return False
 
 
-def test_a_burst_of_connections_is_spread_evenly():
+def test_a_burst_of_connections_is_spread_evenly(monkeypatch):
+    monkeypatch.setattr(workers_module, "STALE_S", 60.0)  # nobody is too busy to tell what it has
+
     async def scenario():
         async with supervised() as server:
             await server.ready.wait()
@@ -122,7 +131,7 @@ def test_a_burst_of_connections_is_spread_evenly():
             for _, writer, pid in calls:
                 if pid == gone:
                     writer.close()
-            await asyncio.sleep(0.2)  # until the worker has told that it has nothing to do
+            await server.told(gone, calls=0)
             assert {(await server.connect())[2] for _ in range(5)} == {gone}, "the idle one takes what comes next"
 
     run(scenario)
@@ -192,7 +201,7 @@ def test_told_to_stop_it_waits_for_the_workers_calls():
             await server.serving(2)
             _, writer, pid = await server.connect()
             writer.write(b"call")
-            await asyncio.sleep(0.1)
+            await server.told(pid, calls=1)
             server.signals.send(signal.SIGTERM)
             await server.died(1)  # the idle one
             assert await server.whose() == pid, "a call whose webhook was answered may still come"
@@ -277,7 +286,7 @@ def test_a_worker_whose_supervisor_dies_ends_when_its_calls_are_over():
             await server.ready.wait()
             _, writer, pid = await server.connect()
             writer.write(b"call")
-            await asyncio.sleep(0.1)
+            await server.told(pid, calls=1)
             (worker,) = server.supervisor._workers.values()
             worker.link.close()  # what the end of the supervisor's process does
             await asyncio.sleep(0.1)
@@ -324,9 +333,10 @@ def test_a_machine_without_file_descriptors_takes_connections_again_when_it_has_
         async with supervised(workers=1) as server:
             await server.ready.wait()
             server.supervisor._listener = Full(server.listener)
+            began = time.monotonic()
             waiting = asyncio.create_task(server.whose())
-            await asyncio.sleep(0.35)
-            assert 2 <= caplog.text.count("Too many open files") <= 5, "it does not ask without a pause"
+            await until(lambda: caplog.text.count("Too many open files") >= 4)
+            assert time.monotonic() - began > 0.29, "it does not ask without a pause"
             server.supervisor._listener = server.listener
             await asyncio.wait_for(waiting, 60)
 

@@ -84,7 +84,7 @@ async def test_an_application_that_is_slow_or_not_there_is_given_up():
         began = time.monotonic()
         call = await twilio.ring(CALLER, OURS)
         await call.until_said("application error")
-        assert 0.2 <= time.monotonic() - began < 3
+        assert 0.2 <= time.monotonic() - began < 30
         call.hang_up()
         with socket.socket() as closed:
             closed.bind(("127.0.0.1", 0))
