@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 
-from realtime_bridge.errors import MisuseError, ProtocolError
+from realtime_bridge.errors import BridgeError, MisuseError, ProtocolError
 from telephony.cli import group
 from telephony.cli.database import Refused, print_json, when, with_store
 from telephony.cli.kept import erase, export_person, prune
 from telephony.cli.tables import print_table
-from telephony.settings import load_settings
+from telephony.settings import load_settings, recording_keys
 
 if TYPE_CHECKING:
+    from telephony.records.record import CallRecord
     from telephony.store import Store
     from telephony.store.rows import CallRow, EventRow, ToolRow, TurnRow
 
@@ -33,7 +34,7 @@ PARTS = ("call.wav", "timeline.svg", "call.json", "call.tape")
 
 
 class Whole(msgspec.Struct, frozen=True):
-    """Everything that is stored of a call, and where its files are."""
+    """Everything that is stored of a call, and where its files are: those of its second stream under `2/`, and so on."""
 
     call: CallRow
     transcript: tuple[TurnRow, ...]
@@ -98,6 +99,8 @@ def show(call_sid: CallSid, numbers: Numbers = False, as_json: AsJson = False) -
         )
     for event in whole.events:
         typer.echo(f"  {when(event.at)} {event.kind}")
+    for line in _heard(call_sid):
+        typer.echo(f"  {line}")
     for name, path in whole.files.items():
         typer.echo(f"  {name}: {path}")
 
@@ -111,7 +114,8 @@ def export(
         typer.Option(help="Directory to write into, which is made; with --number, a ZIP file. Numbers are in full."),
     ] = Path(),
 ) -> None:
-    """Copy everything of a call into a directory: what is stored (stored.json, transcript.txt), and its recorded files.
+    """Copy everything of a call into a directory: what is stored (stored.json, transcript.txt), and its recorded files,
+    opened where they are sealed.
 
     With --number: everything of the calls with one person, as one ZIP file for them.
     """
@@ -127,11 +131,12 @@ def export(
         stored = msgspec.json.format(msgspec.json.encode(whole), indent=2)
         (directory / "stored.json").write_bytes(stored + b"\n")
         (directory / "transcript.txt").write_text("\n".join(transcript(whole.transcript)) + "\n", encoding="utf-8")
-        for name, path in whole.files.items():
-            shutil.copyfile(path, directory / name)
     except OSError as e:
         raise Refused(f"the call cannot be exported to {directory}: {e.strerror}") from e
+    unread = _copied(whole.files, directory)
     typer.echo(str(directory))
+    if unread:
+        raise Refused("not all of the call could be exported: " + "; ".join(unread))
 
 
 calls.command(epilog="Example: realtime-bridge calls prune --older-than 30d --dry-run")(prune)
@@ -173,10 +178,71 @@ def _files(data_dir: Path, call_sid: str) -> dict[str, str]:
     from telephony.records.folder import CallFolder  # noqa: PLC0415 - slow to import, and `--help` has no need of it
 
     try:
-        folder = CallFolder(data_dir, call_sid).path.resolve()
+        own = CallFolder(data_dir, call_sid)
     except ProtocolError:
         return {}
-    return {name: str(folder / name) for name in PARTS if (folder / name).is_file()}
+    paths = [folder.path / name for folder in own.streams() for name in PARTS]
+    return {str(path.relative_to(own.path)): str(path.resolve()) for path in paths if path.is_file()}
+
+
+def _copied(files: dict[str, str], directory: Path) -> list[str]:
+    """Copies them, opened; returns why some could not be."""
+    from telephony.records.opened import copy_opened  # noqa: PLC0415 - as above
+
+    keys, unread = recording_keys(load_settings()), []
+    for name, path in files.items():
+        target = directory / name
+        try:
+            target.parent.mkdir(mode=0o700, exist_ok=True)
+            copy_opened(Path(path), target, keys)
+        except (OSError, BridgeError) as e:
+            unread.append(f"{name}: {e}")
+            if target.is_file() and target.stat().st_size == 0:
+                target.unlink()
+    return unread
+
+
+def _heard(call_sid: str) -> list[str]:
+    """A line for each of the call's streams: how it was to talk to the agent, and what was not recorded."""
+    from telephony.records.folder import CallFolder  # noqa: PLC0415 - as above
+
+    settings = load_settings()
+    lines = []
+    try:
+        folders = CallFolder(settings.data_dir, call_sid, keys=recording_keys(settings)).streams()
+    except ProtocolError:
+        return []
+    for number, folder in enumerate(folders, start=1):
+        try:
+            told = heard(folder.read_record())
+        except FileNotFoundError:
+            continue
+        except (OSError, BridgeError) as e:
+            told = f"call.json cannot be read: {e}"
+        lines.append(told if len(folders) == 1 else f"stream {number}: {told}")
+    return lines
+
+
+def heard(record: CallRecord) -> str:
+    """How long answers took, and whatever else there was."""
+    answers_ms = [line.answer_ms for line in record.transcript if line.answer_ms is not None]
+    parts = [f"{record.duration_ms / 1000:.1f} s"]
+    if answers_ms:
+        parts.append(
+            f"answers after {median(answers_ms):g} ms (half of {len(answers_ms)}), {max(answers_ms)} ms at worst"
+        )
+    lost = [each for each in record.reconnects if not each.planned]
+    for count, what in (
+        (len(record.barge_ins), "barge-ins"),
+        (len(record.keys), "keys pressed"),
+        (len(lost), "times without the model"),
+        (len(record.pauses), "pauses of the recording"),
+    ):
+        if count:
+            parts.append(f"{count} {what}")
+    if record.recording == "deleted":
+        parts.append("the recording was deleted")
+    return "; ".join(parts)
 
 
 def _cells(row: CallRow, *, in_full: bool) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from telephony.replay.tapes import find_tapes
 from telephony.replay.verify import verify_tape
 from telephony.settings import load_settings, recording_keys
 
+
 class _Told(Protocol):
     """What came of one tape."""
 

@@ -1,6 +1,7 @@
 """Commands on the database: tokens, operators, approvals and calls, beside a server that runs or does not."""
 
 import asyncio
+import base64
 import io
 import json
 import logging
@@ -14,7 +15,10 @@ import pytest
 from support.api_node import SID, ask, eventually, node
 from support.live_session import answer
 
+from realtime_bridge.tape import Source, TapeKey, TapeWriter, read_tape
 from telephony.cli import main
+from telephony.records.folder import CallFolder
+from telephony.records.record import CallRecord, Line
 from telephony.settings import Settings
 from telephony.store import Store
 from telephony.store.rows import CallEnd, CallRow, ToolRow, TurnRow
@@ -177,6 +181,50 @@ def test_calls_are_listed_shown_and_exported(program, here, tmp_path):
     assert json.loads((exported / "stored.json").read_text())["call"]["from_number"] == CALLER
     (tmp_path / "file").write_text("")
     assert program("calls", "export", SID, "--to", "file")[0] == 1
+
+
+def test_a_sealed_call_of_two_streams_is_shown_and_exported_opened(program, here, tmp_path, monkeypatch):
+    finished_call(here, tmp_path / "data")
+    key = TapeKey(b"s" * 32)
+    for start_ms in (900, 1400):
+        folder = CallFolder.of_next_stream(tmp_path / "data", SID, key=key)
+        folder.create()
+        folder.write_record(record_with_answer(start_ms))
+        writer = TapeWriter(created_at=datetime.now(UTC), metadata={"stream": start_ms}, key=key, salt=b"t" * 16)
+        writer.append(0.5, Source.NOTE, b"{}")
+        folder.tape.write_bytes(writer.end())
+
+    assert "call.json cannot be read" in program("calls", "show", SID)[1]
+    status, _, err = program("calls", "export", SID, "--to", "closed")
+    assert status == 1
+    assert "2/call.json" in err
+    assert key.key_id in err
+    readable = {path.name for path in Path("closed").rglob("*") if path.is_file()}
+    assert readable == {"stored.json", "transcript.txt", "call.wav"}
+
+    monkeypatch.setenv("RECORDING_KEY", base64.b64encode(b"s" * 32).decode())
+    _, out, _ = program("calls", "show", SID)
+    assert "stream 1: 3.0 s; answers after 400 ms (half of 1), 400 ms at worst" in out
+    assert "stream 2: 3.0 s; answers after 900 ms" in out
+    exported = Path(program("calls", "export", SID, "--to", "open")[1].strip())
+    for name, start_ms in (("call.tape", 900), ("2/call.tape", 1400)):
+        tape = read_tape((exported / name).read_bytes())
+        assert tape.header.metadata == {"stream": start_ms}
+        assert [(record.time, record.payload) for record in tape] == [(0.5, b"{}")]
+        assert not tape.torn
+    assert json.loads((exported / "2" / "call.json").read_text())["transcript"][1]["answer_ms"] == 900
+    assert (exported / "2" / "call.json").stat().st_mode & 0o077 == 0
+
+
+def record_with_answer(start_ms):
+    lines = (
+        Line(role="user", text="Hello", start_ms=0, end_ms=500),
+        Line(role="assistant", text="Hi", start_ms=start_ms, end_ms=start_ms + 500, answer_ms=start_ms - 500),
+    )
+    return CallRecord(
+        call_sid=SID, direction="inbound", from_number="", to_number="", started_at=datetime.now(UTC), agent="desk",
+        duration_ms=3000, transcript=lines,
+    )  # fmt: skip
 
 
 async def command(directory, *arguments, stdin=None):
