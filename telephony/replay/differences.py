@@ -27,7 +27,7 @@ SHOWN_CHARS: Final = 160
 ALIGNED_MAX: Final = (
     1000  # answers to one input that are laid beside each other; a machine gives a few, a forged tape any
 )
-NUMBERS: Final = ("event_id", "mark.name", "event.event_id")  # counted: one answer more or less changes all later ones
+NUMBERED: Final = ("id", "name", "rb_request")  # how the fields end that count: one more or less changes all later ones
 
 _TO_MODEL = {
     "conversation.item.truncate": "truncation",
@@ -80,6 +80,7 @@ _REPORTS = {
     "dtmf_received": "keys",
     "transport_problem": "problem",
 }
+_DIGITS = re.compile(r"\d+")
 _KINDS = re.compile(rb'"(do|event|type)":"([\w.]+)')  # of a digest's beginning, which may end in the middle of a word
 
 
@@ -101,7 +102,10 @@ class Difference:
     @property
     def only_numbers(self) -> bool:
         """Nothing but a running number differs: the consequence of a difference before it."""
-        return bool(self._changes) and all(name in NUMBERS for name, _, _ in self._changes)
+        changes = self._changes
+        return bool(changes) and all(
+            name.endswith(NUMBERED) and _without_digits(old) == _without_digits(new) for name, old, new in changes
+        )
 
     @property
     def _changes(self) -> list[tuple[str, object, object]]:
@@ -233,6 +237,10 @@ def _changes(old: dict[str, Any], new: dict[str, Any], path: str = "") -> Iterat
             yield from _changes(before, now, f"{path}{name}.")
         else:
             yield f"{path}{name}", before, now
+
+
+def _without_digits(value: object) -> str:
+    return _DIGITS.sub("", str(value))
 
 
 def _origin(source: Source, payload: bytes) -> str:
