@@ -5,11 +5,13 @@ import contextlib
 import os
 import re
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from openai import AsyncOpenAI
+
+from telephony.cli import main
 
 REPOSITORY = Path(__file__).parents[3]
 PROGRAM = [sys.executable, "-c", "from telephony.cli import main; main()", "local-model"]
@@ -19,17 +21,6 @@ TIMEOUT = 120
 
 def environment(**settings) -> dict:
     return {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), **settings}
-
-
-def run(*arguments, **settings):
-    return subprocess.run(
-        [*PROGRAM, *arguments],
-        env=environment(**settings),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
 
 
 @contextlib.asynccontextmanager
@@ -55,7 +46,7 @@ def test_it_answers_by_its_script_until_it_is_told_to_stop_whatever_the_environm
     script.write_text(SCRIPT)
     settings = {"LOCAL_MODEL_API_KEY": "secret", "LOCAL_LLM_BASE_URL": "http://localhost:1/v1", "LOCAL_LLM_MODEL": "m"}
 
-    async def main():
+    async def scenario():
         async with (
             served("--script", str(script), **settings) as (process, base_url),
             asyncio.timeout(TIMEOUT),
@@ -71,19 +62,13 @@ def test_it_answers_by_its_script_until_it_is_told_to_stop_whatever_the_environm
                 process.send_signal(signal.SIGTERM)
                 assert await process.wait() == 0
 
-    asyncio.run(main())
+    asyncio.run(scenario())
 
 
-def test_a_missing_script_is_wrong_usage(tmp_path):
-    ended = run("--script", str(tmp_path / "none.yaml"))
-
-    assert ended.returncode == 2
-    assert "none.yaml" in ended.stderr
-    assert "Traceback" not in ended.stderr
-
-
-def test_an_impossible_speed_is_wrong_usage():
-    ended = run("--speed", "0")
-
-    assert ended.returncode == 2
-    assert "--speed" in ended.stderr
+@pytest.mark.parametrize(("wrong", "said"), [(("--script", "none.yaml"), "none.yaml"), (("--speed", "0"), "--speed")])
+def test_a_missing_script_or_an_impossible_speed_is_wrong_usage(wrong, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as left:
+        main(["local-model", *wrong])
+    assert left.value.code == 2
+    assert said in capsys.readouterr().err
