@@ -10,7 +10,7 @@ All times are milliseconds of the phone's clock, whose 0 is the first sample of 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 
 from realtime_bridge.audio.g711 import mulaw_to_pcm16
-from realtime_bridge.localmodel.parts import Vad
+from realtime_bridge.localmodel.parts import Samples, Vad
 from realtime_bridge.localmodel.silero import SileroVad
 from realtime_bridge.localmodel.turns import SpeechStarted, SpeechStopped, TurnDetector, TurnSettings
 from telephony.playout import BYTES_PER_MS
@@ -32,6 +32,7 @@ TAIL_MS: Final = 300  # and behind it: shorter pauses lie inside a turn
 OWN_PAUSE_MS: Final = 1000  # between two pieces of speech of one turn, if the agent is silent meanwhile
 LAST_SYLLABLE_MS: Final = 300  # who begins that shortly before the agent's end lets it finish
 ONSET_MS: Final = 600  # from a caller's first sound until the model has said that she speaks, at most
+PIECE_BYTES: Final = 80_000  # ten seconds, as samples: a call of hours must not be in memory as such
 LOUD_MIN: Final = 500  # of 32768
 PATIENCE: Final = Patience()
 
@@ -198,10 +199,9 @@ def _loud(caller: bytes, about: Span) -> Span | None:
 
 def _speech(caller: bytes, vad: Vad) -> list[Span]:
     detector = TurnDetector(vad, TurnSettings(prefix_padding_ms=LEAD_MS, silence_duration_ms=TAIL_MS))
-    samples = np.frombuffer(mulaw_to_pcm16(caller), np.int16).astype(np.float32) / np.float32(32768)
     found: list[Span] = []
     start: int | None = None
-    for event in detector.feed(samples):
+    for event in (event for piece in _in_pieces(caller) for event in detector.feed(piece)):
         match event:
             case SpeechStarted(audio_start_ms):
                 start = audio_start_ms
@@ -213,6 +213,12 @@ def _speech(caller: bytes, vad: Vad) -> list[Span]:
     if start is not None:
         found.append(Span(start, len(caller) / BYTES_PER_MS))
     return found
+
+
+def _in_pieces(mulaw: bytes) -> Iterator[Samples]:
+    for at in range(0, len(mulaw), PIECE_BYTES):
+        pcm16 = np.frombuffer(mulaw_to_pcm16(mulaw[at : at + PIECE_BYTES]), np.int16)
+        yield pcm16.astype(np.float32) / np.float32(32768)
 
 
 def _texts(pieces: Sequence[Span], spoken: Iterable[Spoken]) -> dict[float, str]:

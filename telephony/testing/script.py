@@ -47,8 +47,8 @@ class Patience:
     """How a caller tells that it is his turn: the agent has said as many utterances as he expects and the phone has no
     more of them, or it has said fewer and then nothing for `short_ms`.
 
-    `is_busy`, where somebody can tell whether the agent is still at work, stands in for counting: he waits as long as that
-    is so, for `long_ms` of silence at most. An agent who says nothing at all for `timeout_s` fails the script.
+    Where somebody can tell whether the agent is still at work (`is_busy`), he waits as long as that is so, for `long_ms` of
+    silence at most. An agent who says nothing at all for `timeout_s` fails the script.
     """
 
     short_ms: float = 3000.0
@@ -267,8 +267,8 @@ class ScriptedCaller:
         quiet_ms = (now - heard[-1].end) * 1000
         if quiet_ms >= patience.long_ms:
             return True
-        if patience.is_busy is not None:
-            return not patience.is_busy()
+        if patience.is_busy is not None and patience.is_busy():
+            return False
         return len(heard) >= expected or quiet_ms >= patience.short_ms
 
     @property

@@ -114,10 +114,6 @@ def test_an_utterance_that_is_over_before_is_interrupted_at_its_end():
 def test_an_agent_of_fewer_utterances_is_interrupted_when_its_turn_is_over():
     steps = [IntoUtterance(400, utterance=2, patience=Patience(short_ms=1000)), Say(WORDS)]
     assert begins(call(steps, (1.0, tone(500)))) == [pytest.approx(2.5, abs=0.021)]
-    idle = Patience(is_busy=lambda: False)
-    assert begins(call([IntoUtterance(400, utterance=2, patience=idle), Say(WORDS)], (1.0, tone(500)))) == [
-        pytest.approx(1.5, abs=0.021)
-    ]
 
 
 def test_he_goes_on_after_a_pause_of_his_own():
