@@ -118,7 +118,7 @@ class _Stream:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For copies: they need rows of their own, and share the filter."""
-        return _restored, (type(self), self._samples, self._held, self._begun)
+        return _restored, (type(self), self._samples[: self._held].copy(), self._begun)
 
     def process(self, pcm16: bytes) -> bytes:
         """Resample the next chunk, of any length, as PCM16. Raises `ProtocolError` if a sample is cut in half."""
@@ -179,8 +179,8 @@ class Downsampler(_Stream):
         super().__init__(_DOWN)
 
 
-def _restored(kind: type[Upsampler | Downsampler], samples: Matrix, held: int, begun: bool) -> _Stream:
+def _restored(kind: type[Upsampler | Downsampler], held: Matrix, begun: bool) -> _Stream:
     stream = kind()
-    stream._samples[:] = samples  # noqa: SLF001 - made here
-    stream._held, stream._begun = held, begun  # noqa: SLF001 - as above
+    stream._samples[: len(held)] = held  # noqa: SLF001 - made here
+    stream._held, stream._begun = len(held), begun  # noqa: SLF001 - as above
     return stream

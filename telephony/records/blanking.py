@@ -47,13 +47,15 @@ class Blanking:
         self._ids.add(item_id)
 
     def frame(self, frame: bytes, *, hide: bool = False) -> bytes:
-        """A frame of JSON as it may be kept; what is none may be kept while nothing is hidden. `hide`: as if paused."""
+        """A frame of JSON as it may be kept: itself, where nothing of it is to be hidden. What is no JSON may be kept as
+        long as nothing is hidden. `hide`: as if paused."""
         hide = hide or self.paused
         if not hide and not self._ids:
             return frame
         try:
             event = msgspec.json.decode(frame)
-            return _encode(self._walk(event, hide=hide))
+            kept = self._walk(event, hide=hide)
+            return frame if kept == event else _encode(kept)
         except (msgspec.DecodeError, UnicodeError, RecursionError):
             return b"" if hide else frame
 

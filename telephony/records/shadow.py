@@ -2,8 +2,8 @@
 
 Once a recording was paused, what went into the machines of the call and what lies on its tape are not the same. What the
 tape has for answers must then come from machines that were given what it has for inputs; else it would not replay, and
-would tell by its answers what was taken out of its inputs. So at the first pause the machines are copied, and the copies
-are fed from there on: with the blanked inputs, each at its time.
+would tell by its answers what was taken out of its inputs. So from the first input that is blanked on, a copy of its
+machine is fed what the tape has, each input at its time, until both are in the same state again.
 
 Pure.
 """
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from realtime_bridge.copying import copy_of
+from realtime_bridge.copying import copy_of, is_same
 from realtime_bridge.errors import ProtocolError
 from realtime_bridge.session.commands import Command
 from realtime_bridge.session.journal import Opening, Record
@@ -29,33 +29,42 @@ from telephony.twilio.media_stream import decode_message
 _program_decoder: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(ProgramInput | Tick)
 
 
-class Shadow:
-    """Copies of a call's machines. Either may be missing as long as nothing has come of it.
+class BridgeShadow:
+    """A copy of the bridge. Methods raise what the bridge raises, and ProtocolError for inputs that it does not take."""
 
-    Methods raise what the machines raise, and ProtocolError for inputs that none of them takes.
-    """
-
-    def __init__(self, bridge: Bridge | None, session: SessionMachine | None) -> None:
+    def __init__(self, bridge: Bridge) -> None:
         self._bridge = copy_of(bridge)
-        self._session = copy_of(session)
 
-    def bridge(self, source: Source, frame: bytes, now: float) -> list[ToPhone | ToModel]:
-        """What the bridge sends in answer to this input, as it lies on the tape."""
+    def answers(self, source: Source, frame: bytes, now: float) -> list[ToPhone | ToModel]:
+        """What it sends in answer to this input, as it lies on the tape."""
         event = decode_bridge_input(source, frame)
-        if event is None or self._bridge is None:
+        if event is None:
             return []
         commands = self._bridge.handle(event, now)
         if source is Source.TIMER:
             self._bridge.take_played(now)  # as the call does: it moves the ledger on
         return [command for command in commands if isinstance(command, ToPhone | ToModel)]
 
-    def session(self, record: Record, now: float) -> list[Command]:
-        """What the session's core says to this input."""
+    def is_like(self, bridge: Bridge) -> bool:
+        return is_same(self._bridge, bridge)
+
+
+class SessionShadow:
+    """A copy of the session's core; likewise. None: of one that is yet to be opened."""
+
+    def __init__(self, machine: SessionMachine | None) -> None:
+        self._machine = copy_of(machine)
+
+    def answers(self, record: Record, now: float) -> list[Command]:
+        """What it says to this input."""
         if isinstance(record, Opening):
-            self._session = SessionMachine(record.agent, record.settings)
-            self._session.first_update()
+            self._machine = SessionMachine(record.agent, record.settings)
+            self._machine.first_update()
             return []
-        return [] if self._session is None else self._session.handle(record, now=now)
+        return [] if self._machine is None else self._machine.handle(record, now=now)
+
+    def is_like(self, machine: SessionMachine | None) -> bool:
+        return is_same(self._machine, machine)
 
 
 def decode_bridge_input(source: Source, frame: bytes) -> BridgeInput | None:
