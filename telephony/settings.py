@@ -223,7 +223,7 @@ class Settings(BaseSettings):
         description="Whether calls are recorded: on or off. An agent (PhoneAgent) or whoever places a call may say otherwise.",
     )
     recording_notice: Annotated[str, AfterValidator(_notice)] = Field(
-        "",
+        "This call is recorded.",
         description="What callers of recorded calls are told first, word for word; if they cannot be, the call is not recorded. "
         "off for nothing.",
     )

@@ -17,8 +17,9 @@ STOP_S_MAX = 60.0
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """Of a program of ours that is to see these settings, and none of the machine's."""
-    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1", **settings}
+    """Of a program of ours that is to see these settings, and none of the machine's. Calls begin with the greeting."""
+    ours = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
+    return {**ours, "RECORDING_NOTICE": "off", **settings}
 
 
 class ServeProcess:

@@ -93,6 +93,7 @@ async def _server(model_port: int, audio: str) -> AsyncIterator[str]:
             openai_base_url=f"http://127.0.0.1:{model_port}/v1",
             realtime_model="load",
             data_dir=Path(folder),
+            recording_notice="",
         )
         app = create_app(agent=Agent(name="Front desk", instructions="Help the caller."), settings=settings)
         async with PhoneServer(app) as server:

@@ -50,7 +50,8 @@ def people(twilio):
 def environment(twilio, url, **more):
     return {
         "TWILIO_ACCOUNT_SID": twilio.account_sid, "TWILIO_AUTH_TOKEN": TOKEN, "TWILIO_API_BASE_URL": twilio.url,
-        "TWILIO_NUMBER": NUMBER, "PUBLIC_URL": url, "PORT": url.rpartition(":")[2], "DATA_DIR": "data", **more,
+        "TWILIO_NUMBER": NUMBER, "PUBLIC_URL": url, "PORT": url.rpartition(":")[2], "DATA_DIR": "data",
+        "RECORDING_NOTICE": "off", **more,
     }  # fmt: skip
 
 
