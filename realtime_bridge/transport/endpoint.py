@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import msgspec
-from openai import AsyncAzureOpenAI, AsyncOpenAI, OpenAIError
 
 from realtime_bridge.errors import MisuseError, TransportError
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
 
 KEY_S_MAX = 10.0
 _WEBSOCKET_SCHEME = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
@@ -39,6 +41,8 @@ async def realtime_endpoint(
     Raises MisuseError when neither or both are given, or a header cannot be sent; TransportError when the key or token
     comes from a function that fails, or takes longer than `timeout_s`.
     """
+    from openai import AsyncAzureOpenAI, OpenAIError  # noqa: PLC0415 - slow to load; whoever has a client has loaded it
+
     if (model is None) == (call_id is None):
         raise MisuseError("give either `model` (a new session) or `call_id` (to join a call)")
     query = {"model": model} if model is not None else {"call_id": str(call_id)}

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pybase64
-from openai import AsyncOpenAI, OpenAIError
 
 from realtime_bridge.errors import MisuseError, ProtocolError, TransportError
 from realtime_bridge.transport.base import (
@@ -28,6 +27,9 @@ from realtime_bridge.transport.model_link import LinkLimits, ModelLink
 from realtime_bridge.transport.model_socket import ModelSocket, OpenModel
 from realtime_bridge.wire import ClientEvent, append_frame, client, decode_server_event, encode, server
 from realtime_bridge.wire.session import other_formats
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
 
 CONFIRM_S_MAX = 10.0
 _FORMAT = "audio/pcm"
@@ -146,6 +148,8 @@ class WebSocketTransport:
         self, *, on_frame: Callable[[bytes], None], on_lost: Callable[[ModelLost], None]
     ) -> ModelSocket:
         if self._openai is None:
+            from openai import AsyncOpenAI, OpenAIError  # noqa: PLC0415 - slow to load, and offline sessions need none
+
             try:
                 self._openai = AsyncOpenAI()
             except OpenAIError as e:

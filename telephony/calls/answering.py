@@ -10,9 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any, Protocol
-
-from openai import AsyncOpenAI
+from typing import TYPE_CHECKING, Any, Protocol
 
 from realtime_bridge.agent import Agent
 from realtime_bridge.approvals import ApprovalSettings
@@ -39,6 +37,9 @@ from telephony.steering.control import CallControl
 from telephony.stream import PhoneLine
 from telephony.transport import TwilioTransport
 from telephony.twilio.messages import Start
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
 
 log = logging.getLogger(__name__)
 

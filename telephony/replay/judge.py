@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
-import openai
 
 from realtime_bridge.errors import MisuseError, TransportError
 from telephony.replay.expectations import Question, Verdict
 from telephony.settings import Settings
+
+if TYPE_CHECKING:
+    import openai
 
 TIMEOUT_S = 60.0
 TRIES = 3
@@ -45,6 +48,8 @@ class ModelJudge:
         return {question: self._judge(question) for question in questions}
 
     def _judge(self, question: Question) -> Verdict:
+        from openai import OpenAIError  # noqa: PLC0415 - slow to load, and few tests have a judge
+
         lines = "\n".join(f"{number}: {text[:LINE_CHARS_MAX]}" for number, text in enumerate(question.lines, start=1))
         answer = ""
         for _ in range(TRIES):
@@ -56,7 +61,7 @@ class ModelJudge:
                         {"role": "user", "content": f"Lines:\n{lines}\n\nStatement: it {question.meaning}"},
                     ],
                 )
-            except openai.OpenAIError as e:
+            except OpenAIError as e:
                 raise TransportError(f"the judge, {self._model}, cannot be asked: {e}") from e
             answer = (reply.choices[0].message.content if reply.choices else "") or ""
             if (verdict := read_verdict(answer, len(question.lines))) is not None:
@@ -77,9 +82,11 @@ def read_verdict(answer: str, lines: int) -> Verdict | None:
 
 def judge_of(settings: Settings) -> ModelJudge:
     """The judge that the settings name: LOCAL_LLM_BASE_URL's model, or OpenAI's. Raises MisuseError when there is neither."""
+    from openai import OpenAI  # noqa: PLC0415 - as above
+
     if settings.local_llm_base_url is not None and settings.local_llm_model is not None:
         key = settings.local_llm_api_key
-        client = openai.OpenAI(
+        client = OpenAI(
             base_url=settings.local_llm_base_url,
             api_key=key.get_secret_value() if key else "none",
             timeout=TIMEOUT_S,
@@ -90,7 +97,7 @@ def judge_of(settings: Settings) -> ModelJudge:
             "a meaning is judged by a model: set OPENAI_API_KEY, or LOCAL_LLM_BASE_URL and LOCAL_LLM_MODEL, "
             "or expect words or a pattern instead"
         )
-    client = openai.OpenAI(
+    client = OpenAI(
         base_url=settings.openai_base_url, api_key=settings.openai_api_key.get_secret_value(), timeout=TIMEOUT_S
     )
     return ModelJudge(client, settings.judge_model)

@@ -8,9 +8,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeAlias
-
-from openai import AsyncOpenAI, OpenAIError
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from realtime_bridge.errors import MisuseError
 from realtime_bridge.localmodel.brains.selection import brain_for
@@ -22,6 +20,9 @@ from realtime_bridge.transport.model_socket import OpenModel
 from telephony.offline import require_offline_parts
 from telephony.testing.result import CallResult
 from telephony.testing.virtual_time import run_virtual
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
 
 LOCAL_MODEL: Final = "local"
 
@@ -94,6 +95,8 @@ class RemotePlace:
 
     def __init__(self, model: RemoteModel) -> None:
         """Raises MisuseError without a key."""
+        from openai import AsyncOpenAI, OpenAIError  # noqa: PLC0415 - slow to load, and most trials are offline
+
         self._model = model
         try:
             AsyncOpenAI(api_key=model.api_key, base_url=model.base_url)
@@ -104,6 +107,8 @@ class RemotePlace:
         return asyncio.run(self._run(call))
 
     async def _run(self, call: Call) -> CallResult:
+        from openai import AsyncOpenAI  # noqa: PLC0415 - as above
+
         with ThreadPoolExecutor(1, thread_name_prefix="records") as disk:
             async with AsyncOpenAI(api_key=self._model.api_key, base_url=self._model.base_url) as openai:
                 return await call(Surroundings(model=self._model.name, disk=disk, openai=openai))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-
-import openai
+from typing import TYPE_CHECKING
 
 from realtime_bridge.errors import MisuseError
-from realtime_bridge.localmodel.brains.chat import ChatBrain, LlmSettings, chat_client
 from realtime_bridge.localmodel.parts import Brain
+
+if TYPE_CHECKING:
+    import openai
+
+    from realtime_bridge.localmodel.brains.chat import LlmSettings
 
 
 class BrainFactory:
@@ -36,6 +39,8 @@ def brain_for(script: Path | None, llm: LlmSettings | None) -> BrainFactory:
     if script is not None and llm is not None:
         raise MisuseError("a dialogue script and a language model (LOCAL_LLM_BASE_URL) are both set; choose one")
     if llm is not None:
+        from realtime_bridge.localmodel.brains.chat import ChatBrain, chat_client  # noqa: PLC0415 - slow to load
+
         client = chat_client(llm)
         return BrainFactory(lambda: ChatBrain(client, llm.model, llm.timeouts), client)
     try:
