@@ -117,6 +117,17 @@ def test_an_agent_that_calls_another_tool_is_told_apart(attempt, script, tmp_pat
     assert "Nobody is here." in trial.runs[0].transcript
 
 
+def test_a_changed_prompt_is_told_apart(attempt):
+    agent = desk(Shop())
+    agent.handoffs[0].instructions = "You are the complaints desk."
+    trial = attempt(agent, expectations=[Said("care here")])
+    assert trial.pass_rate == 0
+    [run] = trial.runs
+    assert "care here" in run.failures[0]
+    assert [change.what for change in run.changes] == ["words"]
+    assert "Care here." in run.changes[0].taped
+
+
 def test_a_call_that_the_tape_does_not_know_ends_the_run_and_says_so(attempt, script, tmp_path):
     other = changed(script, tmp_path, 'with: {number: "{number}"}', 'with: {number: "48"}')
     [run] = attempt(script=other).runs
