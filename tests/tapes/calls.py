@@ -83,6 +83,7 @@ class TapedCall:
     agent: Callable[[], Agent] = lambda: Agent(name="Front desk", instructions="Help.")
     audio: str = "pcmu"
     pace: Pace | None = None  # of the model's audio
+    rotate_after_s: float | None = None
     bend: dict[str, Any] = field(default_factory=dict)
     to_server: Callable[[], Link] | None = None
     to_phone: Callable[[], Link] | None = None
@@ -246,6 +247,11 @@ CALLS = {
         meddle=lose_after(2.5, of=1),
         bend={"open_s": 0.5},
     ),
+    "11-the-model-session-ends": TapedCall(
+        responses=[[SayThis("Front desk. How can I help?")], [SayThis("Weasels. Oh dear.")], [SayThis("Not at all.")]],
+        steps=[WAIT, WEASELS, WAIT, Pause(500), THANKS, WAIT, HangUp()],
+        rotate_after_s=6.0,  # while the caller speaks
+    ),
     "12-items-end-in-whole-samples": TapedCall(
         responses=[[SayThis("Yes?")], [SayThis("No.")]],
         steps=[WAIT, HELLO, WAIT, HangUp()],
@@ -308,7 +314,7 @@ def ring(taped: TapedCall, data_dir: Path, *, recognizer: Recognizer, voice: Syn
     async def call() -> None:
         switchboard = Switchboard(
             taped.agent(), model="local", open_model=bent, audio=taped.audio, data_dir=data_dir, disk=InlineDisk(),
-            config={"audio": {"input": {"turn_detection": TURN_DETECTION}}},
+            config={"audio": {"input": {"turn_detection": TURN_DETECTION}}}, rotate_after_s=taped.rotate_after_s,
         )  # fmt: skip
         switchboard.live.add_listener(Meddler())
         links = {"to_server": taped.to_server, "to_phone": taped.to_phone}

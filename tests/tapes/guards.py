@@ -151,6 +151,19 @@ def the_model_is_lost(call: ReplayedCall) -> None:
     ]
 
 
+def the_model_session_ends(call: ReplayedCall) -> None:
+    """The change to a fresh session waits for a quiet moment; nobody is greeted again, and no sound is lost."""
+    [(wanted, _)], [(switched, _)] = call.asked("rotate"), call.asked("switch")
+    assert wanted < call.came(Source.MODEL, "input_audio_buffer.speech_stopped")[0].time < switched
+    assert switched >= call.told("audio_stopped")[1][0]
+    told = [e["item"]["content"][0]["text"] for _, e in call.to_model("conversation.item.create") if said_by_agent(e)]
+    assert told == ["Front desk. How can I help?", "Weasels. Oh dear."]
+    assert len(call.to_model("response.create")) == 1  # the greeting
+    came = sum(len(audio) for _, audio in call.caller_audio())
+    assert sum(len(audio) for _, audio in call.appended()) >= came
+    answers_again(call, "Not at all.")
+
+
 def items_end_in_whole_samples(call: ReplayedCall) -> None:
     """Every 20 ms from the phone are 20 ms for the model, and each item is as long on the phone as the model made it."""
     for _, audio in call.appended():
@@ -307,6 +320,15 @@ GUARDS: dict[str, tuple[Callable[[ReplayedCall], None], Fault]] = {
             "            self.turn_ended()\n        self._ready = False",
             "            self.turn_ended()",
             "caller_audio",
+        ),
+    ),
+    "11-the-model-session-ends": (
+        the_model_session_ends,
+        Fault(
+            f"{SESSION}.recovery",
+            "if self._spare is not None and core.connected and self._may_switch:",
+            "if self._spare is not None:",
+            "reconnection",
         ),
     ),
     "12-items-end-in-whole-samples": (
