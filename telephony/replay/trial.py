@@ -4,7 +4,8 @@
     trial.pass_rate, [failure for run in trial.runs for failure in run.failures]
 
 On the offline model a call passes in virtual time, in a second or two, and the same call each time; several runs differ in
-the delays of their networks. On any other model it takes its time, and so do the tools.
+the delays of their networks. Live tools reach the real world from there; an agent's other functions (instructions,
+guardrails, hooks) must not wait for it. On any other model a call takes its time, and so does all that belongs to it.
 """
 
 from __future__ import annotations
@@ -104,7 +105,8 @@ def try_agent(
     pass; None: the same tools with the same arguments and the same hand-offs as in the recorded call. `judge` answers what
     only a model can. `script` and `speech` are the offline model's (default: it improvises; its own ears and voice).
     `details`: what the agent is told of the call. `keep`: a data directory for the tapes and recordings; None: they are
-    thrown away; `key` seals them. `listeners` and `on_event` are told what happens in the calls, `on_run` of each run that is over.
+    thrown away; `key` seals them. `listeners` and `on_event` are told what happens in the calls, `on_run` of each run that is
+    over.
 
     Raises MisuseError for what cannot be tried: no run, a script for a remote model, a model that lacks its packages or
     its key.

@@ -1,7 +1,4 @@
-"""What came of giving recorded callers to an agent, for people, programs and build servers.
-
-Pure, but for the tapes' own modules.
-"""
+"""What came of giving recorded callers to an agent, for people, programs and build servers."""
 
 from __future__ import annotations
 

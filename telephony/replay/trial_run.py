@@ -53,7 +53,7 @@ class TrialCall:
     ending: CallEnding | None = None
 
     async def place(self, agent: PhoneAgent, where: Surroundings) -> CallResult:
-        """The whole call. One that takes far longer than the recorded one is broken off; its result says so."""
+        """The whole call. Raises TimeoutError for one that takes far longer than the recorded one; it is broken off."""
         setting, work = self.caller.setting, AgentWork()
         ids = Ids(call_sid="CA" + secrets.token_hex(16))
         switchboard = Switchboard(
