@@ -83,7 +83,7 @@ class TapedCall:
     agent: Callable[[], Agent] = lambda: Agent(name="Front desk", instructions="Help.")
     audio: str = "pcmu"
     pace: Pace | None = None  # of the model's audio
-    rotate_after_s: float | None = None
+    rotate_after_s: float = 55 * 60.0
     bend: dict[str, Any] = field(default_factory=dict)
     to_server: Callable[[], Link] | None = None
     to_phone: Callable[[], Link] | None = None
