@@ -91,6 +91,7 @@ async def night(directory, url, away, callers, tell=lambda _name, _facts: None, 
                 raise
             tell(name, found[name])
         found["tapes"] = replayed(house, found["worker"]["killed_at"])
+        tell("tapes", found["tapes"])
         return found
 
 
@@ -155,6 +156,8 @@ async def worker_killed(house, count, numbers):
     apologies = [call.heard.said[-1].start - _stream_end(call) for call in hit.calls]
     took = await spared.answered()
     await spared.say_goodbye()
+    for call in hit.calls:
+        call.hang_up()  # wherever the overflow has taken them
     await asyncio.gather(*(call.until_status("completed") for call in hit.calls))
     await house.until(lambda: len(house.workers()) == 2, "a new worker")
     later = datetime.now(UTC) + FINISH_AFTER + timedelta(minutes=1)
