@@ -53,7 +53,7 @@ FLOORS = {
         {"agent_audio", "handoff", "own_audio"},
         {"bridge", "server"},
         {"transport", "life", "records"},
-        {"steering", "replay.expectations"},
+        {"steering", "replay.expectations", "replay.wav_sound"},
         {"agents", "testing"},
         {"calls", "worker", "workers"},
         {"doctor", "outbound", "privacy", "shared_tokens", "tools"},

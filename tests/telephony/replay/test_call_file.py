@@ -270,18 +270,21 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"channels": 2}, "must be 16-bit mono at 8 to 48 kHz, not 16-bit with 2 channels at 8000 Hz"),
-        ({"width": 1}, "not 8-bit with 1 channels"),
-        ({"rate": 4000}, "at 4000 Hz"),
-        ({"seconds": 61}, "holds 61.0 s; something said takes 60 at most"),
-        ({"seconds": 0}, "holds 0.0 s"),
+        ({"channels": 2}, "x.wav has two channels: a recording of one who speaks has one"),
+        ({"width": 1}, "8-bit samples"),
+        ({"rate": 4000}, "4000 Hz"),
+        ({"seconds": 61}, "x.wav is too long: something said takes 60 s at most"),
+        ({"seconds": 130, "rate": 16000}, "x.wav is too long"),
+        ({"seconds": 0}, "there is no sound in it"),
     ],
 )
 def test_recordings_of_the_wrong_kind_are_refused(mistakes, tmp_path, options, told):
     write_wav(tmp_path / "x.wav", **options)
-    assert told in mistakes(GOOD.replace("- Hello.", "- recording: x.wav"))
+    said = mistakes(GOOD.replace("- Hello.", "- recording: x.wav"))
+    assert said.startswith("order.call.yaml:3:16: ")
+    assert told in said
 
 
 def test_a_recording_that_is_no_wav_is_refused(mistakes, tmp_path):
     (tmp_path / "x.wav").write_bytes(b"RIFFxxxx")
-    assert "x.wav is no WAV file of PCM" in mistakes(GOOD.replace("- Hello.", "- recording: x.wav"))
+    assert "order.call.yaml:3:16: not a WAV file" in mistakes(GOOD.replace("- Hello.", "- recording: x.wav"))
