@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import socket
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Final, Self, TypeAlias, cast
+from typing import Any, Final, Self, TypeAlias, cast
 
 import uvicorn
 from fastapi import FastAPI
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 SayGoodbye: TypeAlias = Callable[[], Awaitable[None]]  # to every call that is left, and hang up
 
 FIRST_REQUEST_SECONDS_MAX: Final = 10.0
+SILENT_CONNECTIONS_MAX: Final = 2000  # that have not asked yet; one more takes the oldest one's place
 SHUTDOWN_SECONDS_MAX: Final = 5
 GOODBYE_SECONDS_MAX: Final = 45.0  # what the steering of a call allows for it, by default
 EXPECTED_SECONDS_MAX: Final = (
@@ -57,7 +59,7 @@ class PhoneServer:
         self._server = EmbeddedServer(
             uvicorn.Config(
                 app,
-                http=_Http,
+                http=cast("type[asyncio.Protocol]", functools.partial(_Http, silent={})),
                 ws=media_handoff(self.media),
                 lifespan="off",  # entered here, so that its errors reach whoever starts the server
                 log_config=None,
@@ -149,13 +151,33 @@ class PhoneServer:
 
 
 class _Http(H11Protocol):
-    """uvicorn waits for a first request for ever; here a connection that never asks for anything is closed."""
+    """uvicorn waits for a first request for ever, on as many connections as come; here one that never asks for anything is
+    closed, and sooner where there are many."""
+
+    def __init__(self, *arguments: Any, silent: dict[_Http, None], **options: Any) -> None:
+        """`silent`: those that have not asked yet, oldest first; shared by all of a server."""
+        super().__init__(*arguments, **options)
+        self._silent = silent
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base class
         super().connection_made(transport)
-        self.loop.call_later(FIRST_REQUEST_SECONDS_MAX, self._first_request_overdue)
+        if len(self._silent) >= SILENT_CONNECTIONS_MAX:
+            next(iter(self._silent)).hang_up()
+        self._silent[self] = None
+        self.loop.call_later(FIRST_REQUEST_SECONDS_MAX, self.hang_up)
 
-    def _first_request_overdue(self) -> None:
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
         request: object = self.scope  # None before the first, whatever the type says
-        if request is None and not self.transport.is_closing():
-            self.transport.close()
+        if request is not None:
+            self._silent.pop(self, None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._silent.pop(self, None)
+        super().connection_lost(exc)
+
+    def hang_up(self) -> None:
+        """Unless it has asked for something."""
+        if self in self._silent:
+            del self._silent[self]
+            self.transport.abort()

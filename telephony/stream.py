@@ -110,7 +110,7 @@ class StreamLimits:
     """What one phone, and all of them together, may take."""
 
     start_seconds_max: float = 10.0  # from the upgrade to `start`
-    waiting_sockets_max: int = 100  # open sockets that have not sent `start`
+    waiting_sockets_max: int = 1000  # open sockets that have not sent `start`; one more takes the oldest one's place
     frame_bytes_max: int = 4 * FRAME_BYTES_MAX  # closes the socket; the codec names and survives FRAME_BYTES_MAX
     call_seconds_max: float | None = None  # from `start`; the last resort, without a word to the caller
     messages_per_second: float = 200.0  # Twilio sends 50
@@ -148,7 +148,8 @@ class MediaEndpoint:
         self._redeem_shared = redeem_shared
         self._admissions: set[asyncio.Task[None]] = set()
         self._signature = signature
-        self._waiting: set[PhoneSocket] = set()
+        self._waiting: dict[PhoneSocket, None] = {}  # oldest first
+        self._refusals = ProblemGate()
         self._calls: set[PhoneSocket] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -176,19 +177,36 @@ class MediaEndpoint:
                 log.warning("media socket refused: not signed by Twilio for this server's PUBLIC_URL")
                 metrics.MEDIA_REFUSED.labels("unsigned").inc()
                 return _refuse(403, b"The request is not signed by Twilio.\n")
-        if self._closing or len(self._waiting) >= self.limits.waiting_sockets_max:
-            log.warning("media socket refused: %s", "closing" if self._closing else "too many have not sent `start`")
+        if self._closing or not self._make_room():
+            log.warning("media socket refused: %s", "closing" if self._closing else "too many wait to be judged")
             metrics.MEDIA_REFUSED.labels("closing" if self._closing else "too_many_waiting").inc()
             return _refuse(503, b"No room for another media stream.\n")
         return PhoneSocket(self)
 
+    def _make_room(self) -> bool:
+        """For one more socket. Twilio sends `start` at once, so of too many that are silent, who has been so for longest is
+        no caller; refusing newcomers would let silent ones keep callers out."""
+        if len(self._waiting) < self.limits.waiting_sockets_max:
+            return True
+        silent = next((socket for socket in self._waiting if not socket.has_started), None)
+        if silent is None:
+            return False
+        passed, held_back = self._refusals.let_pass("silent", self.clock())
+        if passed:
+            more = f" (and {held_back} before it)" if held_back else ""
+            log.warning("media socket dropped: too many have not sent `start`, and it is the oldest%s", more)
+        metrics.MEDIA_REFUSED.labels("too_many_silent").inc()
+        self._waiting.pop(silent)
+        silent.drop()
+        return True
+
     def opened(self, socket: PhoneSocket) -> None:
-        self._waiting.add(socket)
+        self._waiting[socket] = None
         metrics.MEDIA_WAITING.set(len(self._waiting))
         self._idle.clear()
 
     def closed(self, socket: PhoneSocket) -> None:
-        self._waiting.discard(socket)
+        self._waiting.pop(socket, None)
         self._calls.discard(socket)
         metrics.MEDIA_WAITING.set(len(self._waiting))
         if not self._waiting and not self._calls:
@@ -231,7 +249,7 @@ class MediaEndpoint:
             metrics.MEDIA_REFUSED.labels("closing" if self._closing else "max_calls").inc()
             socket.close(CloseCode.TRY_AGAIN_LATER, "no room for another call")
             return
-        self._waiting.discard(socket)
+        self._waiting.pop(socket, None)
         self._calls.add(socket)
         metrics.MEDIA_WAITING.set(len(self._waiting))
         socket.begin(call_context(start.call_sid).run(self._answer, start, socket))
@@ -297,6 +315,16 @@ class PhoneSocket(WSListener):
     @property
     def is_closing(self) -> bool:
         return self._closing
+
+    @property
+    def has_started(self) -> bool:
+        """It has sent `start`, and is being judged, or was."""
+        return self._receive != self._before_start
+
+    def drop(self) -> None:
+        """Without a word: nobody listens."""
+        self._closing = True
+        self._abort()
 
     def begin(self, call: PhoneCall) -> None:
         """The call gets all messages from here on, first those that have come since `start`."""

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from telephony.listener import listen, url_of
+from telephony.listener import allow_open_files, listen, url_of
 from telephony.logs import configure_logging
 from telephony.settings import Settings, check_exposure, check_signing, load_settings, secret_values
 from telephony.signals import Signals, run
@@ -39,6 +39,7 @@ def serve(
     Example: realtime-bridge serve --agent my_company.front_desk:agent --port 8080
     """
     settings = load_settings(agent=agent, host=host, port=port, workers=workers)
+    allow_open_files()
     identity = worker_identity()
     configure_logging(
         settings.log_level,

@@ -154,6 +154,22 @@ async def test_a_server_listens_on_ipv6_too():
 
 
 @both_loops
+async def test_however_many_connections_never_ask_for_anything_those_that_do_are_answered():
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(server_module, "SILENT_CONNECTIONS_MAX", 5)
+        async with serving() as (server, _):
+            host, port = server.url.removeprefix("http://").split(":")
+            silent = [await asyncio.open_connection(host, int(port)) for _ in range(20)]
+            assert (await http(server.url + "/healthz"))[0] == 200
+            for reader, _ in silent[:15]:
+                with contextlib.suppress(ConnectionResetError):
+                    assert await asyncio.wait_for(reader.read(), 60) == b""
+            assert server.http_connections <= 6
+            for _, writer in silent:
+                writer.close()
+
+
+@both_loops
 async def test_a_connection_that_never_asks_for_anything_is_closed():
     patience, server_module.FIRST_REQUEST_SECONDS_MAX = server_module.FIRST_REQUEST_SECONDS_MAX, 0.2
     try:

@@ -246,14 +246,46 @@ async def test_another_audio_format_is_refused():
 
 
 @both_loops
-async def test_silent_sockets_are_dropped_and_do_not_keep_others_out_for_long():
-    async with serving(start_seconds_max=0.2, waiting_sockets_max=3) as (server, calls):
+async def test_silent_sockets_are_dropped():
+    async with serving(start_seconds_max=0.2) as (server, _):
         silent = [await connect(media_url(server)) for _ in range(3)]
-        with pytest.raises(InvalidStatus, match="503"):
-            await connect(media_url(server))
         for socket in silent:
             assert await closed_with(socket) == (1008, "no start message in time")
+
+
+@both_loops
+async def test_however_many_silent_sockets_come_a_caller_gets_in_and_keeps_the_line():
+    async with serving(waiting_sockets_max=3, start_seconds_max=60) as (server, calls):
+        silent = [await connect(media_url(server)) for _ in range(20)]
         async with in_call(server) as (socket, writer):
+            silent += [await connect(media_url(server)) for _ in range(20)]
+            await socket.send(writer.media(b"\x7f", 0), text=True)
+            await socket.recv()
+        assert len(calls.starts) == 1
+        for socket in silent[:-3]:
+            assert await closed_with(socket) == (1006, "")
+        assert server.media.calls_to_end == 3
+        for socket in silent:
+            await socket.close()
+
+
+@both_loops
+async def test_sockets_that_wait_to_be_judged_are_not_dropped_for_silent_ones():
+    judged = asyncio.Event()
+
+    async def redeem(*_):
+        await judged.wait()
+        return TokenVerdict.VALID
+
+    async with serving(waiting_sockets_max=1) as (server, calls):
+        server.media._redeem_shared = redeem
+        async with connect(media_url(server)) as socket:
+            writer = phone()
+            await socket.send(writer.start({"token": "x"}), text=True)
+            await (await socket.ping())  # its `start` has arrived
+            with pytest.raises(InvalidStatus, match="503"):
+                await connect(media_url(server))
+            judged.set()
             await socket.send(writer.media(b"\x7f", 0), text=True)
             await socket.recv()
         assert len(calls.starts) == 1
