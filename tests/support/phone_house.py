@@ -93,6 +93,13 @@ class House:
         async with request as answer:
             return answer.status, await answer.json(content_type=None) if answer.status != 204 else None
 
+    async def download(self, method, path, body=None):
+        """(status, bytes), likewise."""
+        await self.api("GET", "/calls")
+        headers = {"Authorization": f"Bearer {self._token}"}
+        async with self.client.request(method, f"/api/v1{path}", json=body, headers=headers) as answer:
+            return answer.status, await answer.read()
+
     async def until_api(self, method, path, wanted, seconds=60):
         """The body's part that is wanted, as soon as it is there."""
         body = None

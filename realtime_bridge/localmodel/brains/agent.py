@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from realtime_bridge.localmodel.brains.choosing import STRONG_FIT_MIN, Choice, best_tool
-from realtime_bridge.localmodel.brains.instructions import greeting_in, sentence_ordered
+from realtime_bridge.localmodel.brains.instructions import greeting_in, sentence_ordered, words_dictated
 from realtime_bridge.localmodel.brains.parameters import Kind, Parameter, Tool, read_tool
 from realtime_bridge.localmodel.brains.reading import (
     Answered,
@@ -25,6 +25,7 @@ from realtime_bridge.localmodel.brains.reading import (
     Spoken,
     function_tools,
     happenings,
+    has_begun,
     unanswered_from,
 )
 from realtime_bridge.localmodel.brains.smalltalk import Talk, small_talk
@@ -119,8 +120,9 @@ class _Dialogue:
     def _unprompted(self, new: Sequence[Happening]) -> Sequence[Deed]:
         """A response is wanted though nothing was said: the call begins, the caller is silent, a tool takes its time."""
         ordered = sentence_ordered(self._turn.instructions)
-        if not any(isinstance(happening, Spoken | Called) for happening in self._story):
-            return [Say(greeting_in(self._turn.instructions) or ordered or _GREETING)]
+        greeting = greeting_in(self._turn.instructions) or ordered or _GREETING
+        if not has_begun(self._story, greeting):
+            return [Say(words_dictated(self._turn.instructions) or greeting)]
         if any(isinstance(happening, Heard) for happening in new):
             request = self._open_request(unanswered_from(self._story))
             if request is not None and request.asked is not None:

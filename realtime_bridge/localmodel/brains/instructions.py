@@ -26,6 +26,11 @@ def sentence_ordered(instructions: str) -> str | None:
     return _first_quotation(instructions, _ORDERS)
 
 
+def words_dictated(instructions: str) -> str | None:
+    """The sentence, where the instructions are nothing but the order to say it: a notice, before the agent's own greeting."""
+    return sentence_ordered(instructions) if instructions.startswith("Say exactly:") else None
+
+
 def _first_quotation(instructions: str, behind: re.Pattern[str]) -> str | None:
     for quotation in _QUOTED.finditer(instructions):
         lead = instructions[max(quotation.start() - _CUE_CHARACTERS_MAX, 0) : quotation.start()]

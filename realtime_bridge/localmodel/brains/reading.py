@@ -97,6 +97,15 @@ def unanswered_from(story: Sequence[Happening]) -> int:
     return own[-1] + 1 if own else 0
 
 
+def has_begun(story: Sequence[Happening], greeting: str) -> bool:
+    """Whether there is anything that a greeting would come too late for. A notice that came before it is none."""
+    if any(isinstance(happening, Called) for happening in story):
+        return True
+    spoken = [happening.text for happening in story if isinstance(happening, Spoken)]
+    more = len(spoken) not in (0, len(story))
+    return more or len(spoken) > 1 or any(greeting.startswith(text) or text.startswith(greeting) for text in spoken)
+
+
 def function_tools(turn: Turn) -> tuple[dict[str, Any], ...]:
     """The functions that may be called in this response: those of the turn, as `tool_choice` narrows them."""
     tools = tuple(tool for tool in turn.tools if tool.get("type", "function") == "function" and tool.get("name"))

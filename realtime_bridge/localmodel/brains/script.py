@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import Any
 
-from realtime_bridge.localmodel.brains.instructions import sentence_ordered
+from realtime_bridge.localmodel.brains.instructions import sentence_ordered, words_dictated
 from realtime_bridge.localmodel.brains.phrases import Fit, fit
 from realtime_bridge.localmodel.brains.reading import (
     Answered,
@@ -23,6 +23,7 @@ from realtime_bridge.localmodel.brains.reading import (
     Told,
     function_tools,
     happenings,
+    has_begun,
     unanswered_from,
 )
 from realtime_bridge.localmodel.brains.script_format import PLACEHOLDER, START, AgentPart, Rule, Script
@@ -102,8 +103,8 @@ class _Performance:
 
     def _unprompted(self, story: Sequence[Happening], begin: int) -> Sequence[Deed]:
         """Nothing was heard that has an answer: the call begins, the caller is silent, the program wants something."""
-        if not any(isinstance(happening, Spoken | Called) for happening in story):
-            return [Say(self._greeting)]
+        if not has_begun(story, self._greeting):
+            return [Say(words_dictated(self._turn.instructions) or self._greeting)]
         if any(isinstance(happening, Heard) for happening in story[begin:]):
             return [Say(self._fallback)]
         ordered = sentence_ordered(self._turn.instructions)

@@ -281,6 +281,7 @@ def test_words_are_said_again_on_request():
 def test_a_call_begins_with_the_greeting_that_the_instructions_quote(instructions, greeting):
     assert deeds(brain(), turn([], SHOP, instructions)) == [Say(greeting)]
     assert deeds(brain(), turn([system("The caller is known.")], SHOP, instructions)) == [Say(greeting)]
+    assert deeds(brain(), turn([agent("This call is recorded.")], SHOP, instructions)) == [Say(greeting)]
 
 
 @pytest.mark.parametrize(

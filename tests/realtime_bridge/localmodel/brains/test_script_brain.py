@@ -75,6 +75,13 @@ def test_the_call_begins_with_the_greeting(bakery):
     assert words(deeds(bakery, turn([system("The caller is in the shop's list.")]))).startswith("Hello, this is")
 
 
+def test_a_notice_that_is_dictated_comes_before_the_greeting(bakery):
+    order = 'Say exactly: "This call is recorded." Say these words and nothing else, without any comment.'
+    assert deeds(bakery, turn([], (), order)) == [Say("This call is recorded.")]
+    assert words(deeds(bakery, turn([agent("This call is recorded.")]))).startswith("Hello, this is")
+    assert deeds(bakery, turn([agent("Hello, this is")])) == []
+
+
 def test_a_state_is_entered_and_left(bakery):
     talk = Talk(bakery, [FIND], results={"find_order": {"status": "baking"}})
     assert talk.hear("B7731") == FALLBACK  # not asked for yet
