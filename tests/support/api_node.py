@@ -176,11 +176,22 @@ def refunding(ran, **settings):
 
 
 @contextlib.asynccontextmanager
-async def node(url, name="node-1", *, data_dir=None, dialler=None, announcer=None, keys=None, **desk):
-    """One process's worth of the API."""
+async def node(
+    url,
+    name="node-1",
+    *,
+    data_dir=None,
+    dialler=None,
+    announcer=None,
+    keys=None,
+    answer_s_max=30.0,
+    started_after_s=20.0,
+    **desk,
+):
+    """One process's worth of the API. What takes long, or is not answered, may take as long as a busy machine needs."""
     async with Store.open(url, node=name) as store:
         live = LiveCalls()
-        commands = CallCommands(store, live, answer_s_max=1.5, started_after_s=0.3)
+        commands = CallCommands(store, live, answer_s_max=answer_s_max, started_after_s=started_after_s)
         approvals = ApprovalDesk(store, announcer=announcer, **{"look_again_s": 0.2, **desk})
         live.add_listener(approvals)
         commands.start()

@@ -173,7 +173,12 @@ def test_a_live_call_is_steered_from_anywhere(database, asked_at):
 @pytest.mark.parametrize("asked_at", [0, 1], ids=["its own process", "another process"])
 def test_what_takes_long_is_started_and_what_is_refused_says_why(database, asked_at, caplog):
     async def main():
-        async with node(database) as owner, node(database, "node-2") as other, owner.call() as call:
+        quick = {"started_after_s": 1.0}
+        async with (
+            node(database, **quick) as owner,
+            node(database, "node-2", **quick) as other,
+            owner.call() as call,
+        ):
             at, token = (owner, other)[asked_at], await owner.token()
             calls = f"{at.url}/calls/{SID}"
             call.call.control.stuck = asyncio.Event()
@@ -216,7 +221,7 @@ def test_a_call_that_is_over_or_has_no_agent_cannot_be_steered(database):
 
 def test_a_process_that_does_not_answer_leaves_it_open(database):
     async def main():
-        async with node(database) as at:
+        async with node(database, answer_s_max=0.5) as at:
             await at.store.calls.begin(call_row(1, status="in-progress", node="node-2"))
             status, problem, _ = await ask("POST", f"{at.url}/calls/CA{1:032d}/hold", await at.token())
             assert (status, problem["code"]) == (504, "no-answer")
@@ -267,7 +272,7 @@ def test_an_answer_that_is_too_long_for_the_bus_is_refused_at_once(database):
 
 def test_a_call_takes_so_many_commands_at_once(database):
     async def main():
-        async with node(database) as at, at.call() as call:
+        async with node(database, started_after_s=0.3) as at, at.call() as call:
             call.call.control.stuck = asyncio.Event()
             outcomes = await asyncio.gather(
                 *(at.commands.run(SID, Hold(), by="x") for _ in range(25)), return_exceptions=True

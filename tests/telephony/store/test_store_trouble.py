@@ -62,7 +62,7 @@ async def test_a_server_that_stops_is_retryable_at_once_and_used_again_when_it_i
 
 @quietly()
 async def test_a_statement_that_takes_too_long_is_ended(postgres_url, monkeypatch):
-    monkeypatch.setattr(database, "STATEMENT_S_MAX", 0.2)
+    monkeypatch.setattr(database, "STATEMENT_S_MAX", 1.0)
     async with opened(postgres_url) as store:
         with pytest.raises(StoreError, match="57014") as refused:
             await store._database.read(lambda c: c.execute(text("SELECT pg_sleep(60)")), "sleep")

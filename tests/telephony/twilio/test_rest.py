@@ -22,7 +22,8 @@ DIAL = PlaceCall(
     ring_seconds=25,
     call_seconds_max=600,
 )
-QUICK = RestLimits(request_seconds=0.3, connect_seconds=0.3, total_seconds=5.0)
+QUICK = RestLimits(request_seconds=1.0, connect_seconds=1.0, total_seconds=60.0)  # where silence is tried
+PATIENT = RestLimits(request_seconds=30.0, connect_seconds=30.0, total_seconds=60.0)
 
 
 def settings(url, **more):
@@ -30,7 +31,7 @@ def settings(url, **more):
     return Settings(_env_file=None, **given)
 
 
-def against(handler, use, **more):
+def against(handler, use, *, limits=PATIENT, **more):
     """Runs `use(rest)` against a Twilio that answers by `handler`: (its result or error, what was asked, the pauses)"""
     pauses = []
 
@@ -39,7 +40,7 @@ def against(handler, use, **more):
 
     async def scenario():
         async with HttpEndpoint(handler) as twilio:
-            async with TwilioRest(settings(twilio.url, **more), limits=QUICK, sleep=sleep) as rest:
+            async with TwilioRest(settings(twilio.url, **more), limits=limits, sleep=sleep) as rest:
                 try:
                     result = await use(rest)
                 except TwilioRestError as e:
@@ -132,9 +133,13 @@ UNTOLD = {
 }
 
 
+def limits_for(fault):
+    return QUICK if fault in (SILENCE, UNTOLD["half an answer"]) else PATIENT
+
+
 @pytest.mark.parametrize("fault", UNTOLD.values(), ids=UNTOLD)
 def test_a_call_that_may_have_been_dialled_is_never_asked_for_again(fault):
-    error, asked, pauses = against(lambda _: fault, place)
+    error, asked, pauses = against(lambda _: fault, place, limits=limits_for(fault))
     assert (error.kind, error.retryable) == ("unknown", False)
     assert (len(asked), pauses) == (1, [])
     assert TO not in str(error)
@@ -142,9 +147,8 @@ def test_a_call_that_may_have_been_dialled_is_never_asked_for_again(fault):
 
 @pytest.mark.parametrize("fault", list(UNTOLD.values())[:9], ids=list(UNTOLD)[:9])
 def test_reading_is_asked_again(fault):
-    call, asked, pauses = against(
-        in_turn(fault, fault, answer(200, {"sid": CALL, "status": "ringing"})), lambda rest: rest.fetch_call(CALL)
-    )
+    answers = in_turn(fault, fault, answer(200, {"sid": CALL, "status": "ringing"}))
+    call, asked, pauses = against(answers, lambda rest: rest.fetch_call(CALL), limits=limits_for(fault))
     assert (call.sid, call.status) == (CALL, "ringing")
     assert len(asked) == 3
     assert len(pauses) in (1, 2)  # a connection that dies is replaced at once
