@@ -288,6 +288,10 @@ CALLS = {
         responses=[[SayThis("Front desk.")], [CallTool("refund")]],
         steps=[WAIT, HELLO, Pause(3000), HangUp()],
     ),
+    "24-hang-up-in-mid-sentence": TapedCall(
+        responses=[[SayThis(GREETING)]],
+        steps=[InterruptAfter(2500), HangUp()],
+    ),
     "24-words-nobody-heard": TapedCall(
         responses=[[SayThis(GREETING)], [SayThis("All right.")], [SayThis("Tomorrow it is.")]],
         steps=[InterruptAfter(2500), NO, WAIT, Pause(1500), TOMORROW, WAIT, HangUp()],

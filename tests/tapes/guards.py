@@ -223,6 +223,15 @@ def hang_up_while_an_approval_waits(call: ReplayedCall) -> None:
     assert call.asked("run_tool") == []
 
 
+def hang_up_in_mid_sentence(call: ReplayedCall) -> None:
+    """What was still to be said when the caller hung up was not heard; nobody is left to be sent a truncate."""
+    [said] = call.history
+    assert said.cut
+    assert f"{said.text} {said.unheard}" == GREETING
+    assert [event["by"] for _, event in call.told("audio_interrupted")] == ["end"]
+    assert call.to_model("conversation.item.truncate") == []
+
+
 def words_nobody_heard(call: ReplayedCall) -> None:
     """History, and what a fresh model session is told from it, hold what was heard."""
     cut, *_ = call.history
@@ -361,6 +370,15 @@ GUARDS: dict[str, tuple[Callable[[ReplayedCall], None], Fault]] = {
     "18-hang-up-while-an-approval-waits": (
         hang_up_while_an_approval_waits,
         Fault(f"{SESSION}.tool_desk", "elif not result.needs_approval:", "elif True:", "approval"),
+    ),
+    "24-hang-up-in-mid-sentence": (
+        hang_up_in_mid_sentence,
+        Fault(
+            f"{BRIDGE}.bridge",
+            'commands.append(Report(PlaybackInterrupted(cuts=tuple(map(_cut, unheard)), by="end")))',
+            "pass",
+            "interruption",
+        ),
     ),
     "24-words-nobody-heard": (
         words_nobody_heard,
