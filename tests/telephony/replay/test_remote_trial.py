@@ -128,3 +128,13 @@ def test_a_tape_that_cannot_be_read_is_a_failure_of_its_own(tmp_path, capsys):
         main(["replay", str(tmp_path), "--agent", "support.hummed_call:agent"])
     assert left.value.code == 1
     assert "failed: not a tape" in capsys.readouterr().out
+
+
+def test_what_is_expected_lies_beside_the_tape(tape, capsys):
+    (tape.parent / "order.call.yaml").write_text(
+        "agent: support.hummed_call:agent\ntape: call.tape\nexpect:\n  - sad: goodbye\n"
+    )
+    with pytest.raises(SystemExit) as left:
+        main(["replay", str(tape), "--agent", "support.hummed_call:agent"])
+    assert left.value.code == 2
+    assert "order.call.yaml:4" in capsys.readouterr().err
