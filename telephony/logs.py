@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from telephony.redaction import Redactor
+from telephony.word_redaction import WordRedactor
 
 # They tell of every connection, request or statement what matters to nobody, or to whoever debugs them.
 CHATTY: Final = (
@@ -91,15 +92,21 @@ def call_of(record: logging.LogRecord) -> str | None:
 
 
 def configure_logging(
-    level: str, style: Literal["console", "json"], *, secrets: Iterable[str] = (), worker: str = ""
+    level: str,
+    style: Literal["console", "json"],
+    *,
+    secrets: Iterable[str] = (),
+    rules: Iterable[str] = (),
+    worker: str = "",
 ) -> None:
     """Send every logger's lines of `level` and above to stderr; replaces what was configured before.
 
-    `secrets`: masked wherever they appear. `worker`: which process of several this is.
+    `secrets`: masked wherever they appear. `rules`: of REDACT, whose patterns are blackened; of numbers, lines keep less
+    than those rules allow anyway. `worker`: which process of several this is.
     """
     handler = logging.StreamHandler(sys.stderr)
     formatter = JsonFormatter if style == "json" else ConsoleFormatter
-    handler.setFormatter(formatter(Redactor(secrets), worker))
+    handler.setFormatter(formatter(Redactor(secrets, WordRedactor(rules).patterns), worker))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.NOTSET if level.upper() == "DEBUG" else logging.WARNING)

@@ -91,7 +91,8 @@ async def open_office(agent: Agent | PhoneAgent | None, settings: Settings) -> A
         if announcer is not None:
             stack.push_async_callback(announcer.close)
         openai, model = await _model(stack, settings, is_demo=agent is None and settings.agent is None)
-        book, transfers = CallBook(store, keeper), Transfers()
+        redactor = WordRedactor(settings.redact)
+        book, transfers = CallBook(store, keeper, redactor=redactor), Transfers()
         approvals = ApprovalDesk(store, announcer=announcer)
         stack.push_async_callback(approvals.close)
 
@@ -113,7 +114,7 @@ async def open_office(agent: Agent | PhoneAgent | None, settings: Settings) -> A
             recording=RecordingPolicy(
                 record=settings.record_calls,
                 notice=settings.recording_notice,
-                redactor=WordRedactor(settings.redact),
+                redactor=redactor,
                 key=recording_key(settings),
             ),
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 from urllib.parse import quote, quote_plus
 
@@ -45,9 +45,9 @@ _SECRETS = re.compile(
 
 class Redactor:
     """Call it with a text. `secrets`: what must not appear, however it is quoted; shorter than `SECRET_CHARS_MIN` it
-    is left alone."""
+    is left alone. `more`: what else is to be done to a text."""
 
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
+    def __init__(self, secrets: Iterable[str] = (), more: Callable[[str], str] = str) -> None:
         forms = {
             form
             for secret in secrets
@@ -60,13 +60,14 @@ class Redactor:
                 repr(secret)[1:-1],
             )
         }
+        self._more = more
         longest_first = sorted(forms, key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, longest_first))) if forms else None
 
     def __call__(self, text: str) -> str:
         if self._known is not None:
             text = self._known.sub(MASK, text)
-        return mask_numbers(_SECRETS.sub(_mask_secret, text))
+        return mask_numbers(self._more(_SECRETS.sub(_mask_secret, text)))
 
 
 def mask_numbers(text: str) -> str:

@@ -17,6 +17,7 @@ from telephony.records.record import CallRecord
 from telephony.store import RecordKeeper, Store
 from telephony.store.rows import CallEnd, CallRow, ToolRow, TurnRow
 from telephony.twilio.voice_request import VoiceRequest
+from telephony.word_redaction import WordRedactor
 
 PAST_CALLS_MAX: Final = 5
 SUMMARY_CHARS_MAX: Final = 500
@@ -32,7 +33,15 @@ _TOLD: Final = {
 class CallBook:
     """A `CallListener`. `node`: this process's name in the store."""
 
-    def __init__(self, store: Store, keeper: RecordKeeper, *, clock: Callable[[], datetime] | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        keeper: RecordKeeper,
+        *,
+        redactor: WordRedactor | None = None,
+        clock: Callable[[], datetime] | None = None,
+    ) -> None:
+        self._redactor = redactor or WordRedactor()
         self._store = store
         self._keeper = keeper
         self._clock = clock or store.now
@@ -109,9 +118,9 @@ class CallBook:
     def _event(self, call_sid: str, event: SessionEvent) -> None:
         if isinstance(event, events.SessionError):
             data: dict[str, Any] = {"message": event.message, "source": event.source, "fatal": event.fatal}
-            _ignore(self._keeper.event(call_sid, "problem", data, self._clock()))
+            _ignore(self._keeper.event(call_sid, "problem", self._redactor.value(data), self._clock()))
         elif (kind := _TOLD.get(event.type)) is not None:
-            _ignore(self._keeper.event(call_sid, kind, _facts(event), self._clock()))
+            _ignore(self._keeper.event(call_sid, kind, self._redactor.value(_facts(event)), self._clock()))
 
 
 def _with_record(end: CallEnd, record: CallRecord) -> CallEnd:

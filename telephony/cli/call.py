@@ -63,7 +63,7 @@ def call(
     from telephony.outbound.requests import CallRequest, DialRefused  # noqa: PLC0415 - slow, and `--help` needs it not
 
     settings = load_settings(agent=agent)
-    configure_logging("warning", settings.log_format, secrets=secret_values(settings))
+    configure_logging("warning", settings.log_format, secrets=secret_values(settings), rules=settings.redact)
     request = CallRequest(
         to=number,
         agent=agent or "",

@@ -45,6 +45,7 @@ def serve(
         settings.log_level,
         settings.log_format,
         secrets=secret_values(settings),
+        rules=settings.redact,
         worker=f"worker {identity[0]}" if identity else "",
     )
     if identity is not None:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from telephony.doctor import here, outside
+from telephony.doctor import here, outside, recordings
 from telephony.doctor.findings import Finding, failed
 from telephony.settings import Settings, SettingsError, load_settings
 
@@ -53,6 +53,7 @@ async def examine(
         "port": here.check_port(settings),
         "database": here.check_database(settings),
         "disk": here.check_disk(settings),
+        "recordings": recordings.check_recordings(settings),
         "spool": here.check_spool(settings),
     }
     found = await asyncio.gather(*(_checked(name, check) for name, check in checks.items()))

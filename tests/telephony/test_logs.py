@@ -102,3 +102,9 @@ def test_libraries_that_tell_of_every_request_are_quiet_unless_debugged(capsys):
     configure_logging("debug", "console")
     logging.getLogger("uvicorn.error").info("connection open")
     assert "connection open" in capsys.readouterr().err
+
+
+def test_configured_patterns_are_in_no_line(capsys):
+    configure_logging("warning", "console", rules=("cards", r"(?i)password is (\w+)"))
+    logging.getLogger("telephony.test").warning("The password is Grün, order 4711")
+    assert capsys.readouterr().err.endswith("The password is ••••, order 4711\n")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from realtime_bridge.tape import TapeKey
 from telephony.settings import (
     Settings,
     SettingsError,
@@ -11,10 +12,14 @@ from telephony.settings import (
     check_signing,
     is_loopback,
     load_settings,
+    recording_key,
+    recording_keys,
+    secret_values,
     settings_table,
 )
 
 ACCOUNT, KEY = "AC" + "0" * 32, "SK" + "a" * 32
+RECORDING_KEY = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +59,22 @@ def test_values_are_read_as_people_write_them(monkeypatch):
     assert settings.twilio_auth_token is None
 
 
+def test_what_is_recorded_is_settled_in_a_few_words(monkeypatch):
+    assert load_settings().recording_notice == "This call is recorded."
+    assert load_settings().redact == ("cards",)
+    for name, value in {
+        "RECORDING_NOTICE": "Off", "REDACT": r'["digits", "code \\w+"]', "RECORDING_KEY": RECORDING_KEY,
+        "RECORDING_KEYS_OLD": f"{RECORDING_KEY}, {RECORDING_KEY}",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    assert (settings.recording_notice, settings.redact) == ("", ("digits", r"code \w+"))
+    assert recording_key(settings).key_id == TapeKey(bytes(32)).key_id
+    assert recording_keys(settings).get(TapeKey(bytes(32)).key_id) is not None
+    assert RECORDING_KEY in secret_values(settings)
+    assert RECORDING_KEY not in str(settings_table(settings))
+
+
 @pytest.mark.parametrize(
     ("name", "value", "teaching"),
     [
@@ -62,6 +83,13 @@ def test_values_are_read_as_people_write_them(monkeypatch):
         ("MAX_CALLS", "0", "MAX_CALLS: .*1"),
         ("REALTIME_AUDIO", "opus", "REALTIME_AUDIO: .*'pcm' or 'pcmu'"),
         ("RECORD_CALLS", "maybe", "RECORD_CALLS: .*boolean"),
+        ("RECORDING_NOTICE", "x" * 501, "RECORDING_NOTICE: at most 500 characters"),
+        ("RECORDING_PAUSE_SECONDS_MAX", "1", "RECORDING_PAUSE_SECONDS_MAX: .*5"),
+        ("RECORDING_DAYS_MAX", "0", "RECORDING_DAYS_MAX: .*greater than 0"),
+        ("RECORDING_KEY", "secret", "RECORDING_KEY: .*openssl rand -base64 32"),
+        ("RECORDING_KEY", f"{RECORDING_KEY},{RECORDING_KEY}", "RECORDING_KEY is one key"),
+        ("RECORDING_KEYS_OLD", f"{RECORDING_KEY},x", "RECORDING_KEYS_OLD: .*recording key"),
+        ("REDACT", "(", "REDACT: .*is no pattern"),
         ("LOG_LEVEL", "loud", "LOG_LEVEL: .*'debug'"),
         ("PUBLIC_URL", "phone.example.com", "PUBLIC_URL: expected http"),
         ("PUBLIC_URL", "wss://phone.example.com", "PUBLIC_URL: expected http"),

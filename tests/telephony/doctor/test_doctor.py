@@ -1,8 +1,10 @@
 """The doctor finds each mistake that is planted in a healthy set-up, nothing else, and nothing once it is mended."""
 
 import asyncio
+import base64
 import contextlib
 import json
+import os
 import socket
 import sys
 from datetime import UTC, datetime, timedelta
@@ -12,11 +14,14 @@ import pytest
 from support.http_endpoint import HttpEndpoint, answer
 from support.server_process import free_port
 
+from realtime_bridge.tape import TapeKey
+from realtime_bridge.tape.sealed import seal
 from telephony.app import create_app
 from telephony.cli import main
 from telephony.doctor.examination import examine, read_settings
 from telephony.doctor.here import check_names, check_spool
 from telephony.doctor.outside import check_openai
+from telephony.doctor.recordings import check_recordings
 from telephony.doctor.webhooks import status_url, voice_url
 from telephony.server import PhoneServer
 from telephony.settings import Settings
@@ -24,6 +29,7 @@ from telephony.store.spool import Spool
 from telephony.testing.twilio import TwilioSimulator, murmur
 
 NUMBER, OTHER, TOKEN = "+14155550100", "+14155550111", "the-auth-token"
+KEY = base64.b64encode(bytes(32)).decode()
 AGENTS = """
 from realtime_bridge import Agent, tool
 
@@ -64,6 +70,7 @@ class SetUp:
             "PORT": str(port),
             "AGENT": "my_company:agent",
             "DATA_DIR": str(directory / "data"),
+            "RECORDING_KEY": KEY,
         }
         self.settings = dict(self.healthy)
 
@@ -198,6 +205,26 @@ def test_each_planted_mistake_is_found_alone_and_gone_when_it_is_mended(tmp_path
             assert [each for each in await set_up.examine(monkeypatch) if each.verdict == "failed"] == []
 
     asyncio.run(scenario())
+
+
+def test_recordings_that_no_key_opens_or_that_are_too_old_are_told_of(tmp_path):
+    folder = tmp_path / "calls" / ("CA" + "0" * 32)
+    folder.mkdir(parents=True)
+    (folder / "call.wav").write_bytes(seal(b"sound", TapeKey(b"x" * 32)))
+
+    def found(**settings):
+        told = asyncio.run(check_recordings(Settings(_env_file=None, data_dir=tmp_path, **settings)))
+        return [(each.verdict, each.where) for each in told]
+
+    assert found(recording_key=KEY) == [("failed", "RECORDING_KEYS_OLD")]
+    old = base64.b64encode(b"x" * 32).decode()
+    assert found(recording_key=KEY, recording_keys_old=f"{KEY}, {old}") == [("ok", "DATA_DIR")]
+    os.utime(folder / "call.wav", (0, 0))
+    both = {"recording_key": KEY, "recording_keys_old": old}
+    assert found(**both, recording_days_max=30) == [("warning", "DATA_DIR")]
+    assert found(**both, recording_notice="") == [("warning", "RECORDING_NOTICE")]
+    (folder / "call.wav").write_bytes(b"RIFF")
+    assert found() == [("warning", "RECORDING_KEY")]
 
 
 def test_a_model_server_without_a_list_of_models_is_no_mistake():
