@@ -94,7 +94,10 @@ class TwilioAtHand:
 class SteeredCall:
     """`control` and `session` once the call has begun; `at(seconds, function)` acts in the middle of it."""
 
-    def __init__(self, *responses, tools=(), settings=PATIENT, rest=True, fails=(), details=None, data_dir=None, recording=None):
+    def __init__(
+        self, *responses, tools=(), settings=PATIENT, rest=True, fails=(), details=None, data_dir=None, recording=None,
+        rotate_after_s=None,
+    ):  # fmt: skip
         self.phone = SimulatedPhone()
         self.twilio = TwilioAtHand(self.phone, fails=fails)
         self.transfers = Transfers()
@@ -107,6 +110,7 @@ class SteeredCall:
         self._details = details
         self._data_dir = data_dir
         self._recording = recording
+        self._rotate_after_s = rotate_after_s
         self._plan = []
 
     def at(self, seconds, what):
@@ -132,6 +136,7 @@ class SteeredCall:
             data_dir=self._data_dir,
             control=self._control,
             recording=self._recording,
+            rotate_after_s=self._rotate_after_s,
         )
         switchboard.live.add_listener(self)
         details = self._details or CallDetails(call_sid=self.phone.ids.call_sid, caller=THEIRS, called=OURS)

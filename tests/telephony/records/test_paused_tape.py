@@ -25,7 +25,7 @@ def pay(card: str) -> str:
     return f"paid with {card}"
 
 
-def call_with_a_pause(data_dir, pause_s, resume_s, **network):
+def call_with_a_pause(data_dir, pause_s, resume_s, **options):
     """Greeting to 1.3 s; the card is named by agent and tool from 3.2 to 5.8 s; goodbye at 7.8 s."""
     call = SteeredCall(
         [SayThis("Good morning at the desk.")],
@@ -34,13 +34,12 @@ def call_with_a_pause(data_dir, pause_s, resume_s, **network):
         [SayThis("Goodbye then.")],
         tools=[pay],
         data_dir=data_dir,
+        **options,
     )
     call.at(pause_s, lambda call: call.control.recording.pause() and None)
     if resume_s is not None:
         call.at(resume_s, lambda call: call.control.recording.resume() and None)
-    call.run(
-        [WaitForAgent(), Say(SPEECH), Pause(500), WaitForAgent(), Say(SPEECH), WaitForAgent(), HangUp()], **network
-    )
+    call.run([WaitForAgent(), Say(SPEECH), Pause(500), WaitForAgent(), Say(SPEECH), WaitForAgent(), HangUp()])
     return CallFolder(data_dir, call.phone.ids.call_sid)
 
 
@@ -59,6 +58,17 @@ def test_nothing_of_a_pause_is_on_the_tape_and_the_rest_is(tmp_path):
     assert "Good morning at the desk." in said_on(folder.tape, 0, 1.5).decode()
     assert "••••" in said_on(folder.tape, 1.5, 6.5).decode()
     assert "Goodbye then." in said_on(folder.tape, 6.5, 1000).decode()
+
+
+@pytest.mark.parametrize(("pause_s", "resume_s"), [(1.5, 6.5), (3.0, None)])
+def test_a_fresh_model_is_told_of_the_pause_and_the_tape_is_not(pause_s, resume_s, tmp_path):
+    folder = call_with_a_pause(tmp_path, pause_s, resume_s, rotate_after_s=6.6)
+    verified = verify_tape(folder.tape)
+    assert verified.differences == []
+    everything = said_on(folder.tape, 0, 1000)
+    assert everything.count(b'{"type":"session.update"') > 1
+    assert b"conversation.item.create" in said_on(folder.tape, 6.5, 1000)
+    assert b"4111" not in everything
 
 
 def test_without_a_pause_it_would_be(tmp_path):
