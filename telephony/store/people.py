@@ -134,9 +134,10 @@ def _known(c: Connection, some: list[str]) -> dict[str, CallRow]:
 
 
 def _erase_calls(c: Connection, some: list[str]) -> None:
+    decided = c.execute(select(approvals.c.approval_id).where(approvals.c.call_sid.in_(some))).scalars().all()
     for table in (turns, tool_calls, events, approvals, stream_tokens, attempts, calls):
         c.execute(delete(table).where(table.c.call_sid.in_(some)))
-    c.execute(update(audit).where(audit.c.subject.in_(some)).values(data={}))
+    c.execute(update(audit).where(audit.c.subject.in_([*some, *decided])).values(data={}))
     # Commands to these calls, and their answers: there are few, and they would go within minutes anyway.
     body = type_coerce(messages.c.body, Text)
     c.execute(delete(messages).where(or_(*(body.contains(call_sid, autoescape=True) for call_sid in some))))

@@ -152,6 +152,7 @@ def test_a_person_is_forgotten_and_others_are_not(database_url, tmp_path):
             await store.approvals.ask(approval(f"ap-{call_sid}", call_sid=call_sid))
             await store.calls.event(call_sid, "handoff", {}, NOON)
             await store.access.audit("ann", "call.say", call_sid, {"text": "Hello Ann"})
+            await store.access.audit("ann", "approval.approved", f"ap-{call_sid}", {"arguments": "{}"})
             folder(tmp_path, call_sid)
         await store.suppressions.add(CALLER)
         await store.access.audit("ann", "suppression.add", CALLER)
@@ -178,7 +179,8 @@ def test_a_person_is_forgotten_and_others_are_not(database_url, tmp_path):
         assert [path.suffix for path, _ in Spool(tmp_path / "spool").everything()] == [".json"]
         assert await store.suppressions.contains(CALLER)
         audits = {(row.action, row.subject): row.data for row in await store.access.audits()}
-        assert audits[("call.say", ONE)] == {}
+        assert audits[("call.say", ONE)] == {} == audits[("approval.approved", f"ap-{ONE}")]
+        assert audits[("approval.approved", f"ap-{OTHERS}")] != {}
         assert audits[("call.say", OTHERS)] == {"text": "Hello Ann"}
         assert audits[("person.erase", "+1 ***-***-0006")] == {"calls": 2, "attempts": 1, "recordings": 1}
         assert CALLER not in str(audits)
