@@ -20,6 +20,7 @@ from telephony.outbound.settlement import FINISH_AFTER, reconcile
 from telephony.replay.tapes import find_tapes
 from telephony.replay.verify import verify_tape
 from telephony.testing import Pause
+from telephony.testing.twilio import Human
 from telephony.twilio.rest import TwilioRest
 
 GREETING = "Front desk. " + " ".join(["word"] * 14)  # four seconds of it
@@ -75,6 +76,8 @@ async def night(directory, url, away, callers, tell=lambda _name, _facts: None, 
     numbers = (f"+1415555{number:04}" for number in itertools.count(2000))
     options = {"WORKERS": "2", "DATABASE_URL": url, "DRAIN_SECONDS_MAX": "120", "SILENCE_SECONDS": "600", **settings}
     async with phone_house(directory, script=SCRIPT, **options) as house:
+        if number := settings.get("OVERFLOW_NUMBER"):
+            house.twilio.person(number, Human(), answers_after_s=0.5)
         steps = {
             "model": lambda: model_restarted(house, callers, numbers),
             "database": lambda: database_away(house, callers, numbers, away),

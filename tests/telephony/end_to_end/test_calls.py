@@ -10,6 +10,7 @@ import time
 from support.phone_house import AGENT, NUMBER, Scenarios
 from support.phone_server import http
 from support.scripted_model import tone
+from support.silent_sockets import SilentSockets
 from support.twilio_application import TOKEN
 
 from realtime_bridge.audio.g711 import pcm16_to_mulaw
@@ -280,6 +281,16 @@ async def another_number_has_another_agent_which_warns_before_time_is_up(house):
     assert record["duration_ms"] > 16_000
     row = await house.stored(call.sid)
     assert (row.agent, row.disposition, row.to_number) == ("house:night", "the call's time was up", NIGHT)
+
+
+@scenarios.add
+async def hundreds_of_silent_sockets_keep_nobody_out(house):
+    """`tests/bench/bench_silent_sockets.py` does it with 10,000."""
+    async with SilentSockets(house.url, TOKEN, media=200, mute=100) as silent:
+        await house.until(lambda: silent.upgraded >= 200 and silent.opened >= 300, "crowd", 60)
+        call = await house.ring(WaitForAgent(), HangUp(), from_="+14155550016")
+        await call.until_status("completed", timeout_s=120)
+    assert said(await house.record_of(call.sid)) == [("assistant", "Front desk, how can I help you today?")]
 
 
 @scenarios.add
