@@ -97,7 +97,7 @@ async def open_office(agent: Agent | PhoneAgent | None, settings: Settings) -> A
         stack.push_async_callback(approvals.close)
 
         def control(transport: TwilioTransport, details: CallDetails) -> CallControl:
-            how = _steering(settings, details, agents.get(details.agent).steering)
+            how = steering_of(settings, details, agents.get(details.agent).steering)
             return CallControl(transport, details, rest=rest, settings=how, transfers=transfers)
 
         switchboard = Switchboard(
@@ -210,7 +210,7 @@ def _keep(settings: Settings) -> Keep:
     )
 
 
-def _steering(settings: Settings, details: CallDetails, given: ControlSettings | None) -> ControlSettings:
+def steering_of(settings: Settings, details: CallDetails, given: ControlSettings | None) -> ControlSettings:
     """`given`: the agent's own. What the server allows, and what this call's placer has asked for, holds all the same."""
     own = given or ControlSettings(
         silence=SilenceSettings(after_s=settings.silence_seconds),

@@ -46,7 +46,7 @@ class CallFolder:
         call's own directory, later ones lie in it, numbered from 2. Raises ProtocolError, as above."""
         folder = cls(data_dir, call_sid, key=key)
         number = 1
-        while folder.tape.exists():
+        while folder.tape.exists() or folder.record.exists():  # of a deleted recording there is the record alone
             number += 1
             folder.path = folder._own / str(number)
         return folder

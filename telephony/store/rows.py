@@ -264,7 +264,7 @@ class OperatorRow(_Discreet, frozen=True, kw_only=True):
 
 
 class AuditRow(_Discreet, frozen=True, kw_only=True):
-    """Who did what to what, and when. Never changed."""
+    """Who did what to what, and when. Never changed, but for what is in it of a person who is erased."""
 
     audit_id: int
     at: datetime

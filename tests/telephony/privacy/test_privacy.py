@@ -13,6 +13,7 @@ from support.stores import CALLER, NOON, OURS, Clock, approval, call, call_end, 
 
 from realtime_bridge.tape import TapeKey, TapeKeys
 from realtime_bridge.tape.sealed import seal
+from telephony.housekeeping import Keep, forget
 from telephony.privacy.erasure import CallsGoOn, erase, look
 from telephony.privacy.export import NothingKept, export
 from telephony.privacy.retention import prune
@@ -83,6 +84,24 @@ def test_what_is_too_old_goes_and_that_there_was_a_call_stays(database_url, tmp_
         assert await prune(store, tmp_path, before) == msgspec.structs.replace(done, folders=(), size_bytes=0, calls=0)
 
     run(database_url, work)
+
+
+def test_a_server_deletes_by_itself_what_is_too_old(database_url, tmp_path):
+    clock = Clock()
+
+    async def work(store):
+        await talked(store, ONE)
+        old = folder(tmp_path, ONE)
+        keep = Keep(recordings=30, calls=30, data_dir=tmp_path)
+        clock.pass_s(29 * 86400)
+        await forget(store, keep)
+        assert old.is_dir()
+        clock.pass_s(2 * 86400)
+        await forget(store, keep)
+        assert not old.exists()
+        assert await store.calls.get(ONE) is None  # nor does the call outlive its recording
+
+    run(database_url, work, clock)
 
 
 def test_a_call_that_goes_on_is_not_too_old(database_url, tmp_path):
