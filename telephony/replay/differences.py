@@ -24,9 +24,7 @@ from realtime_bridge.tape.format import Source
 Answer: TypeAlias = tuple[Source, bytes]  # where to, and what; as tapes keep it. SESSION: a report
 
 SHOWN_CHARS: Final = 160
-ALIGNED_MAX: Final = (
-    1000  # answers to one input that are laid beside each other; a machine gives a few, a forged tape any
-)
+ALIGNED_MAX: Final = 100  # answers to one input; a machine gives a few dozen at most, a forged tape any number
 NUMBERED: Final = ("id", "name", "rb_request")  # how the fields end that count: one more or less changes all later ones
 
 _TO_MODEL = {

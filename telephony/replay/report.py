@@ -56,7 +56,9 @@ class VerifiedTape:
         telling = [d for d in known if not d.only_numbers] or known
         shown = known if every else telling[:SHOWN_MAX]
         more = sum(self.verification.counts.values()) - len(shown)
-        lines = [line for difference in shown for line in str(difference).split("\n")]
+        call = self.verification.call
+        lines = [f"recorded by version {call.package_version or 'unknown'}, on Python {call.python_version}"]
+        lines += [line for difference in shown for line in str(difference).split("\n")]
         return [*lines, *([f"and {more} more, of which some may only follow from these"] if more else [])]
 
     def to_json(self) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class Verification:
 def verify_tape(path: Path, keys: TapeKeys | None = None) -> Verification:
     """Run a call again from its tape. `keys`: for tapes that are sealed.
 
-    Of the last input on the tape, answers may be missing there: a tape may end anywhere. Raises OSError and TapeError for
+    On a tape that was not written to its end, answers to the last input may be missing. Raises OSError and TapeError for
     a tape that cannot be read, ProtocolError for one that is not of a call, InternalError when a machine fails.
     """
     with path.open("rb") as file:
@@ -98,9 +98,9 @@ class _Replay:
                 self._reports.replayed(self._bridge.reports, record)
 
     def end(self) -> Verification:
-        for comparison in dict.fromkeys(self._by_input.values()):
-            self._note(comparison.end())
         torn = self._tape.torn
+        for comparison in dict.fromkeys(self._by_input.values()):
+            self._note(comparison.end(torn=torn is not None))
         return Verification(
             call=self._head,
             seconds=self._seconds,
@@ -142,8 +142,9 @@ class _Comparison:
         self._taped = []
         return found
 
-    def end(self) -> list[Difference]:
-        return self._compare([*self._taped, *self._replayed[len(self._taped) :]])
+    def end(self, *, torn: bool) -> list[Difference]:
+        missing = self._replayed[len(self._taped) :] if torn else []
+        return self._compare([*self._taped, *missing])
 
     def _compare(self, taped: list[Answer]) -> list[Difference]:
         given = self._input

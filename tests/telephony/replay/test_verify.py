@@ -29,7 +29,7 @@ def rewritten(path, tmp_path, change, metadata=None):
         for kept in new if isinstance(new, list) else [new] if new is not None else []:
             writer.append(kept.time, kept.source, kept.payload)
     other = tmp_path / "other.tape"
-    other.write_bytes(writer.take())
+    other.write_bytes(writer.end())
     return other
 
 
@@ -55,6 +55,15 @@ def test_a_tape_may_end_anywhere(tape, tmp_path, share):
     torn = tmp_path / "torn.tape"
     torn.write_bytes(whole[: int(len(whole) * share)])
     assert verify_tape(torn).identical
+
+
+def test_an_answer_may_be_missing_at_the_end_only_if_the_call_was_not_written_to_its_end(tape, tmp_path):
+    whole = list(read_tape(tape.read_bytes()))
+    last = next(r for r in reversed(whole) if r.source is Source.FROM_SESSION)
+    shorter = rewritten(tape, tmp_path, lambda r: None if r == last else r)
+    assert verify_tape(shorter).counts == {"end": 1}
+    shorter.write_bytes(shorter.read_bytes()[:-16])  # the tape's end
+    assert verify_tape(shorter).identical
 
 
 def test_an_answer_that_is_no_longer_given_is_a_difference(tape, tmp_path):
