@@ -41,7 +41,7 @@ expect:
   - interruptions: {max: 1}
   - no_dead_air_over: 5 s
 """
-SECONDS_MAX = 120
+SECONDS_MAX = 300  # a run; most of it is imports, on a cold and busy machine
 
 
 def pytest(folder: Path) -> tuple[int, str]:

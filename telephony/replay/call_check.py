@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from realtime_bridge.agent import Agent
-from realtime_bridge.errors import BridgeError, MisuseError
+from realtime_bridge.errors import BridgeError, InternalError, MisuseError, UserCodeError
 from telephony.agents import PhoneAgent, load_agent
 from telephony.records.record import CallRecord
 from telephony.replay.call_file import CallFile
@@ -170,6 +170,8 @@ def check_call_file(call: CallFile, *, roots: Sequence[Path] = (), keep: Path | 
     )
     try:
         return check_call(agent, caller, call.expect, options, expected_at=call.expected_at, name=call.path.name)
+    except (InternalError, UserCodeError):
+        raise  # whose traceback matters
     except (BridgeError, OSError) as e:
         raise MisuseError(f"{call.path.name}: {e}") from e
 

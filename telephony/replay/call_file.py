@@ -142,7 +142,10 @@ class _Parser:
             case "agent":
                 return self._agent(node)
             case "caller":
-                return tuple(step for entry in reader.items(node, "'caller'") for step in self._step(entry))
+                entries = reader.items(node, "'caller'")
+                if not entries and isinstance(node, yaml.SequenceNode):
+                    reader.mistake(node, "'caller' is empty; one who only listens says 'hang up'")
+                return tuple(step for entry in entries for step in self._step(entry))
             case "tape" | "wav" | "script":
                 return self._file(node, f"'{key}'")
             case "model":

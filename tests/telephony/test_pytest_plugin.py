@@ -175,6 +175,21 @@ def test_a_tape_is_replayed_to_an_agent_and_verified(project):
     pytest_run(project, "test_tape.py").assert_outcomes(passed=1)
 
 
+def test_openais_model_needs_a_key_and_says_so(project, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    call = CALL.replace("speech: text", "model: openai").replace("- Where is my order A1042?", "- press: 1")
+    project.path.joinpath("order.call.yaml").write_text(call)
+    result = pytest_run(project)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["order.call.yaml: OPENAI_API_KEY is not set*"])
+
+
+def test_a_tape_that_is_none_is_told(project):
+    (project.path / "call.tape").write_bytes(b"no tape")
+    project.path.joinpath("order.call.yaml").write_text("agent: desk:agent\ntape: call.tape\n")
+    pytest_run(project).stdout.fnmatch_lines(["order.call.yaml: *tape*"])
+
+
 def test_junits_report_holds_the_failure(project):
     project.makepyfile(desk=AGENT.replace("Wheel Street Bikes", "Good morning"))
     pytest_run(project, "--junitxml=report.xml")

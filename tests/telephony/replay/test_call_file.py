@@ -168,6 +168,7 @@ def test_a_tape_needs_no_expectations_and_its_tools_are_the_recorded_ones(loaded
         ("desk:agent", "[desk, agent]", "1:8: 'agent' must be text, not a list"),
         ("caller:\n  - Hello.\n", "", "1:1: nobody calls: add 'caller' with what is said, 'tape' or 'wav'"),
         ("caller:\n  - Hello.\n", "caller: Hello.\n", "2:9: 'caller' must be a list, each entry behind '- ', not 'Hello.'"),
+        ("  - Hello.\n", "  []\n", "3:3: 'caller' is empty; one who only listens says 'hang up'"),
         ("caller:\n  - Hello.\n", "tape: nowhere.tape\n", "2:7: there is no 'nowhere.tape' beside this file"),
         ("  - Hello.\n", "  - Hello.\ntape: x\n", "4:1: both 'caller' and 'tape'; one of them calls"),
         ("- Hello.", "- sya: Hello.", "3:5: a step of the caller has no 'sya'; did you mean 'say'?"),
