@@ -186,10 +186,11 @@ async def drained(house, count, numbers):
                 break
             await asyncio.sleep(0.05)
     refused = await house.ring(Pause(600_000), from_=next(numbers))
-    await refused.until_said("All our lines are busy")
+    await refused.until_said("All our lines are busy", timeout_s=120)
     await refused.until(lambda: refused.is_over or {"Dial", "Enqueue"} & set(refused.verbs), "something that follows")
     if "Dial" in refused.verbs:
-        await refused.until(lambda: refused.children and refused.children[0].answered_at, "person who answers")
+        await refused.until(lambda: refused.children, "second leg", timeout_s=120)
+        await refused.children[0].until_status("in-progress", timeout_s=120)
     overflow = [
         *(leg.to for leg in refused.children),
         *(done.text for done in refused.executed if done.verb == "Enqueue"),
