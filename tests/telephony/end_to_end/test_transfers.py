@@ -122,6 +122,18 @@ async def a_caller_whom_a_cold_transfer_could_not_connect_is_with_the_agent_agai
     again = call.streams[0].ended_at
     await call.until(lambda: call.heard.audible[-1].end > again + 1.5, "word of the agent", timeout_s=60)
     assert house.twilio.calls_to(BILLING)[0].status == "busy"
+    between = await house.stored(call.sid, lambda row: len(row.streams) == 1 and row.finished_at is None, 60)
+    assert (between.disposition, between.status) == (None, "in-progress")
+    call.hang_up()
+    await house.stored(call.sid, lambda row: len(row.streams) == 2 and row.status == "completed", 60)
+    _, stored = await house.api("GET", f"/calls/{call.sid}")
+    assert [(stream["stream"], stream["recorded"]) for stream in stored["streams"]] == [(1, True), (2, True)]
+    assert stored["streams"][0]["disposition"].startswith("transferred")
+    spoken = [(turn["stream"], turn["text"]) for turn in stored["transcript"] if turn["role"] == "assistant"]
+    assert {stream for stream, _ in spoken} == {1, 2}
+    for stream in (1, 2):
+        status, record = await house.api("GET", f"/calls/{call.sid}/call.json?stream={stream}")
+        assert (status, record["duration_ms"]) == (200, stored["streams"][stream - 1]["duration_ms"])
 
 
 @scenarios.add
