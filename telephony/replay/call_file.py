@@ -30,8 +30,9 @@
 Instead of `caller`: `tape: ../data/calls/CA…/call.tape`, or `wav: call.wav` (a recorded call's caller).
 
 Besides: `model` (local, which runs in virtual time, or openai), `speech` (real, text, or auto: real where the `[local]`
-extra is installed), `script` (what the offline model says), `tools` (live, recorded, or what each returns), `approvals`
-(approve, reject or recorded), `runs` and `pass_rate`. Without `expect`, the agent must do what that of the tape did.
+extra is installed), `script` (what the offline model says), `tools` (live, recorded, or what each returns: then one that is
+called without being named fails the test), `approvals` (approve, reject or recorded), `runs` and `pass_rate`. Without
+`expect`, the agent must do what that of the tape did.
 """
 
 from __future__ import annotations

@@ -140,8 +140,14 @@ def test_a_test_in_python_calls_an_agent_and_looks_at_what_came_of_it(project):
         async def in_a_loop(phone_call):
             phone_call(agent, [HangUp()], speech="text", expect=[Said("Wheel Street")])
 
-        def test_from_within_an_event_loop(phone_call):
+        def test_from_within_an_event_loop_and_beside_one(phone_call):
             asyncio.run(in_a_loop(phone_call))
+            loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(loop)
+            phone_call(agent, [HangUp()], speech="text")
+            assert asyncio.get_event_loop() is loop
+            asyncio.set_event_loop(None)
+            loop.close()
         """
     )
     result = pytest_run(project, "test_order.py")
