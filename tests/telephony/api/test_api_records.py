@@ -105,8 +105,6 @@ def test_each_stream_of_a_call_has_its_own_recording(database, tmp_path):
         async with node(database, data_dir=tmp_path / "data") as at:
             await ended(at, tmp_path / "data")
             folder = CallFolder.of_next_stream(tmp_path / "data", SID)
-            folder.tape.touch()
-            folder = CallFolder.of_next_stream(tmp_path / "data", SID)
             folder.create()
             folder.recording.write_bytes(b"second")
             end = CallEnd(
