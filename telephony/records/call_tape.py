@@ -96,6 +96,8 @@ class CallTape:
 
     def _bridge_input(self, source: Source, frame: bytes, kept: bytes, now: float) -> None:
         """`kept`: the frame as it goes onto the tape. The bridge has not been given it yet."""
+        if not self._file.is_open:
+            return
         try:
             answers = self._bridge_answers(source, kept, now, changed=kept != frame)
         except Exception as e:  # noqa: BLE001 - whatever a copy comes to ends the tape, not the call
@@ -133,6 +135,8 @@ class CallTape:
     def session_input(self, record: Record, now: float) -> None:
         """Before the core is given it."""
         self._stand_ins.clear()
+        if not self._file.is_open:
+            return
         try:
             payload = encode_record(record)
             kept = self._blanking.frame(payload)
@@ -186,7 +190,7 @@ class CallTape:
 
     def end(self) -> None:
         """Write no more: nobody is to read it."""
-        self._shadow = None
+        self._bridge_shadow = self._session_shadow = None
         self._file.end()
 
     async def close(self) -> None:
