@@ -95,7 +95,7 @@ class RecordingDesk:
     @property
     def announces(self) -> bool:
         """The notice is being spoken, and must not be interrupted."""
-        return self.state == "announcing"
+        return self._recorder is not None and self._switch.announcing
 
     def consent(self) -> Consent:
         """What came of it all; times as the loop has them."""
@@ -159,7 +159,7 @@ class RecordingDesk:
         self._announced(heard=False, because=because)
 
     def _announced(self, *, heard: bool, because: str) -> None:
-        if not heard and self.announces:
+        if not heard and self.announces and self._deleted_because is None:
             self._deleted_because = because
         self._do(self._switch.announced(heard=heard))
 

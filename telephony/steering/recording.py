@@ -25,7 +25,7 @@ class Do(Enum):
 
 class RecordingSwitch:
     def __init__(self) -> None:
-        self._announcing = False
+        self.announcing = False  # the notice has not been heard yet
         self._paused_until: dict[PauseReason, float] = {}
         self._deleted = False
 
@@ -35,26 +35,26 @@ class RecordingSwitch:
             return "deleted"
         if "stopped" in self._paused_until:
             return "stopped"
-        if self._announcing:
+        if self.announcing:
             return "announcing"
         return "paused" if self._paused_until else "on"
 
     @property
     def reason(self) -> PauseReason | None:
         """Why not everything is recorded; of several reasons, the one that counts most."""
-        reasons = {*self._paused_until, *(("notice",) if self._announcing else ())}
+        reasons = {*self._paused_until, *(("notice",) if self.announcing else ())}
         order: tuple[PauseReason, ...] = ("stopped", "digits", "asked", "notice")
         return next((reason for reason in order if reason in reasons), None)
 
     def announce(self) -> list[Do]:
         """The notice is to be spoken: nothing of the caller is recorded before `announced`."""
-        self._announcing = True
+        self.announcing = True
         return [Do.HIDE_CALLER]
 
     def announced(self, *, heard: bool) -> list[Do]:
-        if not self._announcing:
+        if not self.announcing:
             return []
-        self._announcing = False
+        self.announcing = False
         return [Do.SHOW_CALLER] if heard else [*self.stop(delete=True), Do.SHOW_CALLER]
 
     def pause(self, reason: PauseReason, until: float) -> list[Do]:

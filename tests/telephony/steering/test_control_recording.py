@@ -113,6 +113,16 @@ def test_without_the_notice_nothing_of_the_call_is_kept(tmp_path, why, monkeypat
         assert "Hello, this is the desk." in [text for _, text, _ in steered.history]
 
 
+@pytest.mark.parametrize(("delete", "why"), [(False, "the caller did not hear the notice to its end"), (True, "wish")])
+def test_a_recording_that_is_stopped_during_the_notice_is_not_kept_without_it(tmp_path, delete, why):
+    steered = SteeredCall(HELLO, data_dir=tmp_path, recording=ANNOUNCED)
+    steered.at(0.2, lambda call: [call.control.recording.stop(delete=delete, because="wish")])
+    steered.run([Pause(600), HangUp()])
+    record = recorded(steered)
+    assert (record["recording"], record["problems"][-1]) == ("deleted", f"not recorded: {why}")
+    assert record["transcript"] == []
+
+
 def test_an_agents_own_notice_counts_or_none(tmp_path):
     agent = Agent(name="Desk")
     assert ANNOUNCED.notice_of(PhoneAgent(agent)) == NOTICE
