@@ -168,7 +168,9 @@ async def phone_house(directory, *, script, hears=(), agent=AGENT, arguments=(),
         }  # fmt: skip
         async with serve(directory, *arguments, port=port, **environment) as server:
             twilio.number(NUMBER, voice_url=f"{url}/twilio/voice", status_callback=f"{url}/twilio/status")
-            async with aiohttp.ClientSession(url, timeout=aiohttp.ClientTimeout(60)) as client:
+            # A connection each: one that is kept may be closed by the server just when it is used again.
+            connector = aiohttp.TCPConnector(force_close=True)
+            async with aiohttp.ClientSession(url, connector=connector, timeout=aiohttp.ClientTimeout(60)) as client:
                 yield House(twilio, model, server, url, directory / "data", database_url, client)
 
 
@@ -202,14 +204,20 @@ class Scenarios:
         self._options = options
         self._seconds_max = seconds_max
         self._scenarios = {}
+        self._alone = {}
         self._outcomes = None
 
     def add(self, scenario):
         self._scenarios[scenario.__name__] = scenario
         return scenario
 
+    def add_alone(self, scenario):
+        """One that others would suffer from: it goes on when they are over."""
+        self._alone[scenario.__name__] = scenario
+        return scenario
+
     def tests(self):
-        @pytest.mark.parametrize("scenario", self._scenarios)
+        @pytest.mark.parametrize("scenario", [*self._scenarios, *self._alone])
         @pytest.mark.parametrize("house", self._houses)
         def test(house, scenario, tmp_path_factory, postgres):
             if self._outcomes is None:
@@ -234,13 +242,18 @@ class Scenarios:
 
     async def _run(self, directory, options):
         async with phone_house(directory, **options) as house:
-            outcomes = await asyncio.gather(
-                *(self._in_time(scenario(house)) for scenario in self._scenarios.values()), return_exceptions=True
-            )
-            for outcome in outcomes:
-                if outcome is not None:
-                    outcome.add_note(f"---- the server's log\n{house.server.log[-8000:]}")
-        return dict(zip(self._scenarios, outcomes, strict=True))
+            outcomes = await self._all_of(self._scenarios, house)
+            for name, scenario in self._alone.items():
+                outcomes |= await self._all_of({name: scenario}, house)
+        return outcomes
+
+    async def _all_of(self, scenarios, house):
+        running = [self._in_time(scenario(house)) for scenario in scenarios.values()]
+        outcomes = await asyncio.gather(*running, return_exceptions=True)
+        for outcome in outcomes:
+            if outcome is not None:
+                outcome.add_note(f"---- the server's log\n{house.server.log[-8000:]}")
+        return dict(zip(scenarios, outcomes, strict=True))
 
     async def _in_time(self, scenario):
         async with asyncio.timeout(self._seconds_max):

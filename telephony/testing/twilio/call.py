@@ -33,7 +33,7 @@ from telephony.testing.twilio.webhooks import WebhookError
 Direction = Literal["inbound", "outbound-api", "outbound-dial"]
 Calls: TypeAlias = "dict[str, SimulatedCall]"  # by SID, in the order they came to be
 
-WAIT_S: Final = 20.0  # of the `until` methods
+WAIT_S: Final = 60.0  # of the `until` methods
 UTTERANCE_PAUSE_S: Final = 0.6  # shorter pauses are within an utterance
 TIME_LIMIT_S: Final = 4 * 3600.0  # of a call, unless it has one of its own
 _EVENT_OF: Final = {"initiated": "initiated", "ringing": "ringing", "in-progress": "answered"}

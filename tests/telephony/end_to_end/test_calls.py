@@ -18,6 +18,7 @@ from telephony.testing import HangUp, Pause, Press, WaitForAgent
 from telephony.testing.twilio import AnsweringMachine, Busy, Fax, HearText, Human, NoAnswer, spelt
 
 SPEECH = pcm16_to_mulaw(tone(800, rate=8000))
+TURN = WaitForAgent(quiet_ms=1500, timeout_s=60)  # the agent's: on a busy machine it falters in the middle of a word
 BILLING, BOSS = "+14155550111", "+14155550112"
 
 
@@ -43,7 +44,7 @@ SCRIPT = {
     ],
 }  # fmt: skip
 
-NIGHT = "+14155550198"  # another number of ours, with an agent of its own
+NIGHT, STRICT = "+14155550198", "+14155550197"  # other numbers of ours, with agents of their own
 AGENTS = (
     AGENT
     + '''
@@ -63,6 +64,9 @@ night = PhoneAgent(
     Agent(name="Night desk", instructions="Be quiet."),
     steering=ControlSettings(length=short, silence=SilenceSettings(after_s=30)),
 )
+strict = PhoneAgent(
+    Agent(name="Strict desk", instructions="Be quick."), steering=ControlSettings(silence=SilenceSettings(after_s=3))
+)
 '''
 )
 HOUSES = {
@@ -73,8 +77,8 @@ scenarios = Scenarios(
     HOUSES,
     script=SCRIPT,
     agent=AGENTS,
-    AGENTS=f"{NIGHT}=house:night",
-    SILENCE_SECONDS="3",
+    AGENTS=f"{NIGHT}=house:night,{STRICT}=house:strict",
+    SILENCE_SECONDS="600",
     hears=["Now you hear me."] * 50,
 )
 
@@ -82,6 +86,10 @@ scenarios = Scenarios(
 def key(digit):
     """Press it, and have it taken at once."""
     return [Press(digit), Pause(100), Press("#")]
+
+
+def add_number(house, number):
+    house.twilio.number(number, voice_url=f"{house.url}/twilio/voice", status_callback=f"{house.url}/twilio/status")
 
 
 def said(record):
@@ -103,7 +111,7 @@ async def tell(house, call, verb, **how):
 
 @scenarios.add
 async def a_caller_is_greeted_recorded_and_remembered(house):
-    first = await house.ring(WaitForAgent(), HangUp(), from_="+14155550001", carrier={"FromCity": "ULM"})
+    first = await house.ring(TURN, HangUp(), from_="+14155550001", carrier={"FromCity": "ULM"})
     await first.until_status("completed")
     record = await house.record_of(first.sid)
     assert said(record) == [("assistant", "Front desk, how can I help you today?")]
@@ -117,7 +125,7 @@ async def a_caller_is_greeted_recorded_and_remembered(house):
 
 @scenarios.add
 async def the_agent_hangs_up_when_its_goodbye_was_heard(house):
-    call = await house.ring(WaitForAgent(), *key("1"), Pause(60_000))
+    call = await house.ring(TURN, *key("1"), Pause(60_000))
     await call.until_status("completed")
     record = await house.record_of(call.sid)
     assert said(record)[-1] == ("assistant", "Goodbye then, it was a pleasure to talk to you.")
@@ -131,7 +139,7 @@ async def the_agent_hangs_up_when_its_goodbye_was_heard(house):
 @scenarios.add
 async def a_cold_transfer_connects_the_caller_to_a_person(house):
     house.twilio.person(BILLING, Human(["Billing, hello.", Pause(1500), HangUp()]), answers_after_s=0.5)
-    call = await house.ring(WaitForAgent(), *key("2"), Pause(60_000))
+    call = await house.ring(TURN, *key("2"), Pause(60_000))
     await call.until(lambda: call.children, "second leg")
     [leg] = call.children
     assert (leg.to, leg.person.number) == (BILLING, BILLING)
@@ -143,7 +151,7 @@ async def a_cold_transfer_connects_the_caller_to_a_person(house):
 @scenarios.add
 async def a_caller_whom_the_boss_declines_comes_back_to_the_agent(house):
     house.twilio.person(BOSS, Human([HearText("press 1"), Press("2"), Pause(60_000)]), answers_after_s=0.5)
-    call = await house.ring(WaitForAgent(), *key("3"), Pause(600_000), from_="+14155550003")
+    call = await house.ring(TURN, *key("3"), Pause(600_000), from_="+14155550003")
     await house.until_agent_said(call, "the boss has no time.")
     await call.until_status("completed", timeout_s=120)
     record = await house.record_of(call.sid)
@@ -152,9 +160,7 @@ async def a_caller_whom_the_boss_declines_comes_back_to_the_agent(house):
 
 @scenarios.add
 async def digits_are_collected_and_reach_the_model(house):
-    call = await house.ring(
-        WaitForAgent(), *key("5"), WaitForAgent(), *spelt("4729"), WaitForAgent(), HangUp(), from_="+14155550005"
-    )
+    call = await house.ring(TURN, *key("5"), TURN, *spelt("4729"), TURN, HangUp(), from_="+14155550005")
     await call.until_status("completed", timeout_s=120)
     record = await house.record_of(call.sid)
     [tool] = [tool for tool in record["tools"] if tool["name"] == "collect_digits"]
@@ -163,14 +169,14 @@ async def digits_are_collected_and_reach_the_model(house):
 
 @scenarios.add
 async def keys_that_the_agent_presses_are_heard_as_tones(house):
-    call = await house.ring(WaitForAgent(), *key("6"), WaitForAgent(), HangUp(), from_="+14155550006")
+    call = await house.ring(TURN, *key("6"), TURN, HangUp(), from_="+14155550006")
     await call.until_status("completed", timeout_s=120)
     assert call.heard.digits() == "12#"
 
 
 @scenarios.add
 async def an_approval_is_given_over_the_api_and_the_tool_runs_once(house):
-    call = await house.ring(WaitForAgent(), *key("4"), Pause(60_000), from_="+14155550004")
+    call = await house.ring(TURN, *key("4"), Pause(60_000), from_="+14155550004")
     [waiting] = await house.until_api("GET", f"/approvals?status=waiting&call_sid={call.sid}", lambda a: a["approvals"])
     assert (waiting["tool"], waiting["arguments"]) == ("refund", '{"order":"4711"}')
     first, second = await asyncio.gather(
@@ -206,7 +212,8 @@ async def an_operator_speaks_holds_and_hangs_up(house):
 
 @scenarios.add
 async def a_caller_who_says_nothing_is_asked_twice_and_told_goodbye(house):
-    call = await house.ring(Pause(60_000), from_="+14155550008")
+    add_number(house, STRICT)
+    call = await house.ring(Pause(60_000), from_="+14155550008", to=STRICT)
     await call.until_status("completed", timeout_s=120)
     said_of = [text for _, text in said(await house.record_of(call.sid))]
     assert len(said_of) == 4
@@ -216,7 +223,7 @@ async def a_caller_who_says_nothing_is_asked_twice_and_told_goodbye(house):
 @scenarios.add
 async def the_caller_approves_or_refuses_by_a_key(house):
     async def asked(number):
-        call = await house.ring(WaitForAgent(), *key("7"), Pause(60_000), from_=number)
+        call = await house.ring(TURN, *key("7"), Pause(60_000), from_=number)
         await house.until_api("GET", f"/approvals?status=waiting&call_sid={call.sid}", lambda a: a["approvals"])
         return call
 
@@ -271,8 +278,8 @@ async def who_is_muted_is_not_heard_until_they_are_unmuted(house):
 
 @scenarios.add
 async def another_number_has_another_agent_which_warns_before_time_is_up(house):
-    house.twilio.number(NIGHT, voice_url=f"{house.url}/twilio/voice", status_callback=f"{house.url}/twilio/status")
-    call = await house.ring(WaitForAgent(), Pause(60_000), from_="+14155550014", to=NIGHT)
+    add_number(house, NIGHT)
+    call = await house.ring(TURN, Pause(60_000), from_="+14155550014", to=NIGHT)
     await call.until_status("completed", timeout_s=120)
     record = await house.record_of(call.sid)
     assert record["agent"] == "Night desk"
@@ -283,19 +290,19 @@ async def another_number_has_another_agent_which_warns_before_time_is_up(house):
     assert (row.agent, row.disposition, row.to_number) == ("house:night", "the call's time was up", NIGHT)
 
 
-@scenarios.add
+@scenarios.add_alone
 async def hundreds_of_silent_sockets_keep_nobody_out(house):
     """`tests/bench/bench_silent_sockets.py` does it with 10,000."""
     async with SilentSockets(house.url, TOKEN, media=200, mute=100) as silent:
-        await house.until(lambda: silent.upgraded >= 200 and silent.opened >= 300, "crowd", 60)
-        call = await house.ring(WaitForAgent(), HangUp(), from_="+14155550016")
+        await house.until(lambda: silent.upgraded >= 200 and silent.opened >= 300, "crowd", 100)
+        call = await house.ring(TURN, HangUp(), from_="+14155550016")
         await call.until_status("completed", timeout_s=120)
     assert said(await house.record_of(call.sid)) == [("assistant", "Front desk, how can I help you today?")]
 
 
 @scenarios.add
 async def neither_numbers_nor_secrets_are_in_the_log(house):
-    call = await house.ring(WaitForAgent(), HangUp(), from_="+14155550015")
+    call = await house.ring(TURN, HangUp(), from_="+14155550015")
     await call.until_status("completed")
     await house.stored(call.sid)
     assert call.sid in house.server.log
@@ -314,7 +321,7 @@ async def place(house, to, **more):
 
 @scenarios.add
 async def a_person_who_is_called_talks_to_the_agent(house):
-    house.twilio.person("+14155551001", Human([WaitForAgent(), HangUp()]))
+    house.twilio.person("+14155551001", Human([TURN, HangUp()]))
     call, placed = await place(house, "+1 415 555 1001")
     await call.until_status("completed")
     record = await house.record_of(call.sid)
@@ -325,7 +332,7 @@ async def a_person_who_is_called_talks_to_the_agent(house):
 
 @scenarios.add
 async def a_message_is_left_on_a_machine_after_the_beep(house):
-    house.twilio.person("+14155551002", AnsweringMachine(greeting="Nobody is home."))
+    house.twilio.person("+14155551002", AnsweringMachine(greeting="Nobody is home.", silence_s_max=60))
     call, _ = await place(house, "+14155551002", on_machine="Please call the front desk.")
     await call.until_status("completed", timeout_s=120)
     assert len(call.message) > 8000
@@ -334,8 +341,8 @@ async def a_message_is_left_on_a_machine_after_the_beep(house):
 @scenarios.add
 async def who_answers_is_found_out_before_anything_is_said_where_that_is_wanted(house):
     """Synchronous answering-machine detection."""
-    house.twilio.person("+14155551011", Human([WaitForAgent(), HangUp()]))
-    house.twilio.person("+14155551012", AnsweringMachine(greeting="Nobody is home."))
+    house.twilio.person("+14155551011", Human([TURN, HangUp()]))
+    house.twilio.person("+14155551012", AnsweringMachine(greeting="Nobody is home.", silence_s_max=60))
     house.twilio.person("+14155551013", Fax())
     message = {"on_machine": "Please call the front desk.", "wait_for_machine": True}
     placed = [await place(house, f"+1415555101{n}", **message) for n in (1, 2, 3)]
@@ -385,7 +392,7 @@ async def numbers_that_must_not_be_called_are_not(house):
 
 @scenarios.add
 async def asking_twice_with_one_key_rings_once(house):
-    house.twilio.person("+14155551006", Human([WaitForAgent(), HangUp()]))
+    house.twilio.person("+14155551006", Human([TURN, HangUp()]))
     asked = [house.api("POST", "/calls", {"to": "+14155551006"}, headers={"Idempotency-Key": "k-1"}) for _ in range(3)]
     answers = await asyncio.gather(*asked)
     assert len({answer["call_sid"] for _, answer in answers}) == 1
