@@ -2,7 +2,7 @@
 
 Every pytest run of whoever has this package installed loads this module, also where nothing has to do with phones: so it
 imports nothing but pytest, and a call file is read when its test is run, not when it is found. Everything else is behind
-`telephony.replay.call_check`, which the first call imports.
+`telephony.call_files.call_check`, which the first call imports.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import pytest
 if TYPE_CHECKING:
     from realtime_bridge import Agent
     from telephony import PhoneAgent
-    from telephony.replay.call_check import CheckedCall
-    from telephony.replay.expectations import Expectation
+    from telephony.call_files.call_check import CheckedCall
+    from telephony.expectations import Expectation
     from telephony.replay.verify import Verification
     from telephony.testing import CallerStep
 
@@ -36,7 +36,7 @@ def pytest_report_collectionfinish(items: Sequence[pytest.Item]) -> str | None:
     """How the callers will speak, where there are any."""
     if not any(isinstance(item, CallItem) or _FIXTURES & set(getattr(item, "fixturenames", ())) for item in items):
         return None
-    from telephony.replay.installed_speech import has_real_speech  # noqa: PLC0415 - see above
+    from telephony.call_files.installed_speech import has_real_speech  # noqa: PLC0415 - see above
 
     if has_real_speech():
         return "phone calls: in virtual time, with real speech"
@@ -61,8 +61,8 @@ class CallItem(pytest.Item):
     """The call of such a file."""
 
     def runtest(self) -> None:
-        from telephony.replay.call_check import check_call_file  # noqa: PLC0415 - see above
-        from telephony.replay.call_file import load_call_file  # noqa: PLC0415 - as above
+        from telephony.call_files.call_check import check_call_file  # noqa: PLC0415 - see above
+        from telephony.call_files.call_file import load_call_file  # noqa: PLC0415 - as above
 
         call = load_call_file(self.path, name=self._shown_path)
         checked = check_call_file(call, roots=[self.config.rootpath], keep=_new_folder(self.config, self.name))
@@ -71,7 +71,7 @@ class CallItem(pytest.Item):
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """What was expected and found; a traceback only for what is nobody's mistake in the file."""
         from realtime_bridge.errors import MisuseError  # noqa: PLC0415 - see above
-        from telephony.replay.call_check import CallFailedError  # noqa: PLC0415 - as above
+        from telephony.call_files.call_check import CallFailedError  # noqa: PLC0415 - as above
 
         if isinstance(excinfo.value, CallFailedError | MisuseError):
             return str(excinfo.value)
@@ -107,7 +107,7 @@ class PhoneCalls:
         `caller`: see `telephony.testing.caller_script`. `options`: see `CallOptions`.
         """
         __tracebackhide__ = True
-        from telephony.replay.call_check import CallOptions, check_call  # noqa: PLC0415 - see above
+        from telephony.call_files.call_check import CallOptions, check_call  # noqa: PLC0415 - see above
 
         options.setdefault("keep", _new_folder(self._request.config, self._request.node.name))
         return _passed(self._request.node, check_call(agent, tuple(caller), expect, CallOptions(**options)))
@@ -133,7 +133,7 @@ class TapeReplays:
         `options`: see `CallOptions`; tools and approvals are the recorded ones, unless told otherwise.
         """
         __tracebackhide__ = True
-        from telephony.replay.call_check import CallFailedError, CallOptions, check_call  # noqa: PLC0415 - see above
+        from telephony.call_files.call_check import CallFailedError, CallOptions, check_call  # noqa: PLC0415 - see above
         from telephony.replay.verify import verify_tape  # noqa: PLC0415 - as above
         from telephony.settings import load_settings, recording_keys  # noqa: PLC0415 - as above
 
@@ -167,7 +167,7 @@ def _is_ours(path: str) -> bool:
 def _passed(item: pytest.Item, checked: CheckedCall) -> CheckedCall:
     """What became of the call, which goes into JUnit's XML, too. Raises CallFailedError if it has not passed."""
     __tracebackhide__ = True
-    from telephony.replay.call_check import CallFailedError  # noqa: PLC0415 - see above
+    from telephony.call_files.call_check import CallFailedError  # noqa: PLC0415 - see above
 
     item.user_properties.append(("speech", checked.speech))
     if len(checked.runs) > 1:

@@ -36,7 +36,9 @@ class Part:
         audio = pybase64.b64encode(self.sound.audio).decode() if with_audio and self.sound else None
         transcript = self.transcript
         if transcript is None and self.type == "input_audio":
-            transcript = ""  # there are clients that take no such part without the field (the Agents SDK for JavaScript)
+            transcript = (
+                ""  # there are clients that take no such part without the field (the Agents SDK for JavaScript)
+            )
         return ContentPart(type=self.type, text=self.text, transcript=transcript, image_url=self.image_url, audio=audio)
 
     def read(self) -> ContentPart:

@@ -131,7 +131,7 @@ def replay(  # noqa: PLR0917 - Typer calls it by name
         _tell(verified, HEADINGS, summary(verified), as_json=as_json, junit=junit)
         return
     from telephony.cli import replay_agent  # noqa: PLC0415 - brings much that a verification does not need
-    from telephony.replay import trial_report  # noqa: PLC0415 - as above
+    from telephony.trials import report as trial_report  # noqa: PLC0415 - as above
 
     options = replay_agent.TrialOptions(
         agent=agent,

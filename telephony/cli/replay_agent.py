@@ -13,19 +13,19 @@ from rich.console import Console
 from realtime_bridge.errors import BridgeError, MisuseError
 from realtime_bridge.tape import TapeKeys
 from telephony.agents import load_agent
+from telephony.call_files.call_file import ENDING, CallFile, load_call_file
+from telephony.call_files.judge import judge_of
 from telephony.demo.agent import front_desk
+from telephony.expectations import Question, Verdict
 from telephony.logs import configure_logging
 from telephony.opening import offline_script
-from telephony.replay.call_file import ENDING, CallFile, load_call_file
-from telephony.replay.expectations import Question, Verdict
-from telephony.replay.import_wav import caller_of
-from telephony.replay.judge import judge_of
-from telephony.replay.recorded_caller import RecordedCaller
-from telephony.replay.trial import Trial, TrialRun, try_agent
-from telephony.replay.trial_approvals import Approvals
-from telephony.replay.trial_models import RemoteModel
-from telephony.replay.trial_report import TriedTape
 from telephony.settings import Settings, recording_key
+from telephony.trials.approvals import Approvals
+from telephony.trials.models import RemoteModel
+from telephony.trials.recorded_caller import RecordedCaller
+from telephony.trials.report import TriedTape
+from telephony.trials.trial import Trial, TrialRun, try_agent
+from telephony.trials.wav_caller import caller_of
 
 RUNS_MAX: Final = 1000
 

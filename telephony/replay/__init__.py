@@ -1,1 +1,1 @@
-"""Recorded calls, run again: to prove that the bridge still does the same, and to try an agent on the callers of last week."""
+"""Recorded calls, run again from their tapes: does this program still answer as it did?"""

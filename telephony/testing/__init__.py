@@ -6,10 +6,10 @@ answer in that server, in virtual time (`run_virtual`). `speech` holds a recorde
 this machine: REST API, webhooks, media streams, and people who answer.
 
 The names here are those of tests of agents, too: what the fixture `phone_call` takes for its caller (`caller_script`,
-`script`), and what can be expected of a call (`telephony.replay.expectations`).
+`script`), and what can be expected of a call (`telephony.expectations`).
 """
 
-from telephony.replay.expectations import (
+from telephony.expectations import (
     ANYTHING,
     AnswerTimes,
     Ended,

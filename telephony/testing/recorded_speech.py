@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from realtime_bridge.errors import MisuseError
-from telephony.replay.wav_sound import decode_wav
+from telephony.testing.wav_sound import decode_wav
 
 SECONDS_MAX = 60
 BYTES_MAX = SECONDS_MAX * 16_000 * 2 * 2 + 65_536  # a minute of the largest kind, and what stands around it

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from realtime_bridge import Agent, ToolContext, tool
-from telephony.replay.recorded_caller import RecordedCaller
-from telephony.replay.taped_call import CallSetting
-from telephony.replay.trial import TrialRun, try_agent
-from telephony.replay.trial_models import Speech
 from telephony.testing import AfterTurn, HangUp, IntoUtterance, Patience, Say, Step
 from telephony.testing.hum import HumRecognizer, HumVad, HumVoice, hum
+from telephony.trials.models import Speech
+from telephony.trials.recorded_caller import RecordedCaller
+from telephony.trials.taped_call import CallSetting
+from telephony.trials.trial import TrialRun, try_agent
 
 SPEECH = Speech(recognizer=HumRecognizer(), voice=HumVoice(), vad_factory=HumVad)
 INTERRUPTS_AFTER_MS = 1400

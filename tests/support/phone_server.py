@@ -56,7 +56,9 @@ class Calls:
 
 
 def plain(**changes) -> Settings:
-    return Settings(_env_file=None, **{"twilio_auth_token": None, "public_url": None, "recording_notice": "", **changes})
+    return Settings(
+        _env_file=None, **{"twilio_auth_token": None, "public_url": None, "recording_notice": "", **changes}
+    )
 
 
 @contextlib.asynccontextmanager

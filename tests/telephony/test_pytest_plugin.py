@@ -11,7 +11,8 @@ from support.source import ROOT
 
 # A run inside this one forgets what it imports, and numpy cannot be imported twice.
 from realtime_bridge.localmodel.brains import agent, script_format
-from telephony.replay import call_check, call_file, verify
+from telephony.call_files import call_check, call_file
+from telephony.replay import verify
 
 IMPORTED = (agent, script_format, call_check, call_file, verify)
 

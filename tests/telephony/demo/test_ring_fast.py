@@ -13,12 +13,12 @@ from telephony.demo.agent import SCRIPT, front_desk
 from telephony.demo.ring import ring_fast
 from telephony.records.folder import CallFolder
 from telephony.records.record import CallRecord
-from telephony.replay.recorded_caller import RecordedCaller
-from telephony.replay.trial import try_agent
-from telephony.replay.trial_models import Speech
 from telephony.replay.verify import verify_tape
 from telephony.settings import Settings
 from telephony.testing.speech import LINES
+from telephony.trials.models import Speech
+from telephony.trials.recorded_caller import RecordedCaller
+from telephony.trials.trial import try_agent
 
 
 @dataclass(frozen=True)

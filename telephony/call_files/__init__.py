@@ -1,0 +1,1 @@
+"""Calls as tests: `*.call.yaml` and what the fixture `phone_call` is given, read, called and checked."""
