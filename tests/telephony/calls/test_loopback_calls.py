@@ -16,7 +16,7 @@ from realtime_bridge.transport.model_socket import ModelSocket
 from telephony.calls.answering import Switchboard
 from telephony.records.folder import CallFolder
 from telephony.testing.caller import fetch_stream, place_call
-from telephony.testing.script import HangUp, InterruptAfter, Pause, Say, WaitForAgent
+from telephony.testing.script import HangUp, InterruptAfter, Pause, Say, Until, WaitForAgent
 from telephony.transport import TwilioTransport
 
 on_uvloop = quietly(keeps=(TwilioTransport, ModelSocket, RealtimeSession))
@@ -220,8 +220,10 @@ async def test_a_model_that_is_lost_for_good_ends_the_call_in_order(tmp_path, ca
 @on_uvloop
 async def test_a_caller_who_hangs_up_before_the_model_answers_leaves_nothing(caplog):
     async with LoopbackModel(confirms=False) as model, Exchange(model) as exchange:
-        calling = asyncio.create_task(exchange.call(Pause(50), HangUp()))
+        reached = asyncio.Event()
+        calling = asyncio.create_task(exchange.call(Until(reached.is_set, "reached the model", 60.0), HangUp()))
         call = await model.confirmed_call()
+        reached.set()
         result = await calling
         assert result.failure is None
         await call.ended.wait()

@@ -19,12 +19,13 @@ from realtime_bridge.wire import ContentPart, Item
 FIND = function("find_order", "Find an order.", order_id={"type": "string"})
 ASKED = turn([caller("Where is my order?")], [FIND], "You are a baker.")
 TEXT = [chunk(""), chunk("We are "), chunk("open. We close"), chunk(" at 6.30 p.m. today."), chunk(finish="stop")]
+PATIENT = ChatTimeouts(connect_s=60.0, first_token_s=60.0, total_s=60.0)
 QUICK = ChatTimeouts(connect_s=2.0, first_token_s=0.3, total_s=0.6)
 UNENDED = ChatTimeouts(total_s=1.5)  # time enough for a first word on a busy machine
 
 
 async def respond(endpoint, asked=ASKED, timeouts=None):
-    settings = LlmSettings(endpoint.base_url, "tiny", "sk-secret", timeouts or ChatTimeouts())
+    settings = LlmSettings(endpoint.base_url, "tiny", "sk-secret", timeouts or PATIENT)
     async with chat_client(settings) as client:
         return [deed async for deed in ChatBrain(client, settings.model, settings.timeouts).respond(asked)]
 
