@@ -183,6 +183,7 @@ class Switchboard:
             ending = CallEnding(
                 reason=control.ending or reason,
                 in_order=in_order,
+                steered=control.ending is not None,
                 stream_sid=transport.stream_sid,
                 record=record,
                 recording=None if recorder is None else recorder.place,

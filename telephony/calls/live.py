@@ -12,13 +12,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 from realtime_bridge.realtime import RealtimeSession
 from telephony.call_details import CallDetails
 from telephony.calls.context import PhoneContext
 from telephony.records.record import CallRecord
 from telephony.steering.control import CallControl
+from telephony.steering.transfer import TRANSFERRED
 from telephony.transport import TwilioTransport
 
 log = logging.getLogger(__name__)
@@ -46,17 +47,28 @@ class LiveCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallEnding:
-    """`in_order`: somebody hung up. Else we failed the caller, who is owed an apology. `record`: None when not recorded.
+    """`in_order`: somebody hung up. Else we failed the caller, who is owed an apology. `steered`: the call's steering has
+    brought it about, for the `reason` given; else the other side has. `record`: None when not recorded.
 
     `stream_sid`: whose end it is, of the call's media streams; `recording`: where its records lie below DATA_DIR.
     """
 
     reason: str
     in_order: bool
+    steered: bool = False
     stream_sid: str = ""
     record: CallRecord | None = None
     recording: str | None = None
     ended_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def outcome(self) -> Literal["failed", "transferred", "we_hung_up", "they_hung_up"]:
+        """In a word, for statistics."""
+        if not self.in_order:
+            return "failed"
+        if not self.steered:
+            return "they_hung_up"
+        return "transferred" if self.reason == TRANSFERRED else "we_hung_up"
 
 
 class CallListener(Protocol):

@@ -38,7 +38,7 @@ class CallMeasures:
 
     def call_ended(self, details: CallDetails, ending: CallEnding) -> None:
         direction = details.direction
-        metrics.CALLS.labels(direction, "completed" if ending.in_order else "failed").inc()
+        metrics.CALLS.labels(direction, ending.outcome).inc()
         one = self._live.pop(details.call_sid, None)
         if one is not None:
             one.end()

@@ -41,7 +41,7 @@ from telephony.steering.ending import Command, Do, Ending, HangUp, SayWords
 from telephony.steering.length import CallLength
 from telephony.steering.machine_message import MachineMessage
 from telephony.steering.silence import Prompt, SilencePolicy
-from telephony.steering.transfer import TransferResult, not_possible
+from telephony.steering.transfer import TRANSFERRED, TransferResult, not_possible
 from telephony.steering.transfers import Transfers
 from telephony.transport import TwilioTransport
 from telephony.twilio.rest_errors import TwilioRestError
@@ -313,7 +313,7 @@ class CallControl:
 
     def transferred(self) -> None:
         """The caller has been passed on; the end of our stream is no hang-up."""
-        self.ending = "transferred"
+        self.ending = TRANSFERRED
         if self._transfers is not None and self._session is not None:
             self._transfers.caller_leaves(self.details.call_sid, self._session.history)
 

@@ -42,6 +42,7 @@ _TOLD: Final[dict[Outcome, str]] = {
 }
 ANNOUNCED_S_MAX: Final = 20.0  # for the agent's words about the transfer to be heard
 ACCEPT_KEY: Final = "1"
+TRANSFERRED: Final = "transferred"  # how a call ends that was moved on
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ def test_labels_from_outside_have_an_end():
 WORKER = """
 import sys
 from telephony import metrics
-metrics.CALLS.labels("inbound", "completed").inc(int(sys.argv[1]))
+metrics.CALLS.labels("inbound", "they_hung_up").inc(int(sys.argv[1]))
 metrics.CALLS_ACTIVE.labels("inbound").inc(int(sys.argv[1]))
 """
 
@@ -64,5 +64,5 @@ def test_workers_numbers_are_added_up(tmp_path):
     page = subprocess.run(
         [sys.executable, "-c", show], env=environment, check=True, timeout=120, capture_output=True, text=True
     ).stdout
-    assert 'realtime_bridge_calls_total{direction="inbound",outcome="completed"} 5.0' in page
+    assert 'realtime_bridge_calls_total{direction="inbound",outcome="they_hung_up"} 5.0' in page
     assert 'realtime_bridge_calls_active{direction="inbound"} 5.0' in page

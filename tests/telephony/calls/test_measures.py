@@ -1,6 +1,7 @@
 """What calls tell Prometheus, over real sessions on a scripted model."""
 
 import msgspec
+import pytest
 from support.live_session import of, run, session, until
 from support.numbers import Numbers
 
@@ -12,6 +13,7 @@ from telephony.call_details import CallDetails
 from telephony.calls.live import CallEnding, LiveCall
 from telephony.calls.measures import CallMeasures
 from telephony.records.record import CallRecord
+from telephony.steering.transfer import TRANSFERRED
 
 DETAILS = CallDetails(call_sid="CA1", direction="inbound", caller="+14155552671")
 
@@ -53,10 +55,25 @@ def test_a_call_is_counted_while_it_lasts_and_by_how_it_ended():
             call.clock.now += 42
             call.end()
             assert call.numbers.added("calls_active", direction="inbound") == 0
-            assert call.numbers.added("calls_total", direction="inbound", outcome="completed") == 1
+            assert call.numbers.added("calls_total", direction="inbound", outcome="they_hung_up") == 1
             assert call.numbers.added("call_seconds_sum", direction="inbound") == 42
 
     run(main)
+
+
+@pytest.mark.parametrize(
+    ("ending", "outcome"),
+    [
+        (CallEnding(reason="the caller hung up", in_order=True), "they_hung_up"),
+        (CallEnding(reason="the caller was silent", in_order=True, steered=True), "we_hung_up"),
+        (CallEnding(reason=TRANSFERRED, in_order=True, steered=True), "transferred"),
+        (CallEnding(reason=TRANSFERRED, in_order=False, steered=True), "failed"),
+    ],
+)
+def test_calls_are_counted_by_who_ended_them(ending, outcome):
+    numbers = Numbers()
+    CallMeasures().call_ended(DETAILS, ending)
+    assert numbers.added("calls_total", direction="inbound", outcome=outcome) == 1
 
 
 def test_a_call_that_never_began_is_a_failed_one():
