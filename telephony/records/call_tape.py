@@ -8,7 +8,7 @@ are blotted out and audio is silence (`blanking`), and the answers are those of 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -65,8 +65,11 @@ class CallTape:
         """The session's core, likewise."""
         self._machine = machine
 
-    def pause(self) -> None:
-        """From here on nothing that is said is kept. Idempotent."""
+    def pause(self, being_said: Iterable[str] = ()) -> None:
+        """From here on nothing that is said is kept, nor anything of these items, which may be told of after the pause.
+        Idempotent."""
+        for item_id in being_said:
+            self._blanking.remember(item_id)
         self._blanking.paused = True
 
     def resume(self) -> None:

@@ -69,6 +69,7 @@ def as_agreed(
             for notice in consent.notices
         ),
         pauses=pauses,
+        problems=tuple(redactor.text(problem) for problem in record.problems),
     )
     if consent.deleted_because is not None:
         return msgspec.structs.replace(
@@ -86,7 +87,6 @@ def as_agreed(
         transcript=tuple(_line(line, silent, redactor) for line in record.transcript),
         tools=tuple(_tool(tool, silent, redactor) for tool in record.tools),
         keys=tuple(_key(press, silent) for press in record.keys),
-        problems=tuple(redactor.text(problem) for problem in record.problems),
     )
 
 

@@ -211,7 +211,7 @@ class CallRecorder:
     def pause(self, now: float) -> None:
         """From here on nothing that is said is kept: tape and recording are silent, words are dots. Idempotent."""
         if not self._tape.paused:
-            self._tape.pause()
+            self._tape.pause(self._story.being_said)
             self._recording.silence_from(self._phone_clock.at_ms(now))
 
     def resume(self, now: float) -> None:
@@ -289,9 +289,10 @@ class CallRecorder:
             problems=tuple(self._problems),
         )
         known = len(self._problems)
+        # By the times that were told: what is heard of a line that reaches into a pause lies outside of it.
+        record = as_agreed(record, consent, self._redactor, self._phone_clock.at_ms)
         if (sound := await self._on_disk(self._folder.read_loudness)) is not None:
             record = as_heard(record, *sound)
-        record = as_agreed(record, consent, self._redactor, self._phone_clock.at_ms)
         await self._on_disk(partial(self._folder.write_record, record))
         await self._on_disk(partial(self._folder.write_timeline, record, sound))
         return msgspec.structs.replace(record, problems=(*record.problems, *self._problems[known:]))

@@ -47,6 +47,11 @@ class CallStory:
     def approvals(self) -> tuple[Approval, ...]:
         return tuple(self._approvals.values())
 
+    @property
+    def being_said(self) -> tuple[str, ...]:
+        """Items of the caller's whose end has not been told."""
+        return tuple(item_id for item_id, (_, end_ms) in self._spoken.items() if end_ms is None)
+
     def transcript(self, history: Iterable[HistoryItem], now_ms: int) -> tuple[Line, ...]:
         """What somebody said, and what was cut before its first word."""
         said = [item for item in history if item.type == "message" and item.role in ("user", "assistant")]

@@ -3,6 +3,7 @@
 import base64
 import json
 import wave
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ from realtime_bridge.tape import Source, read_tape
 from telephony.agents import PhoneAgent
 from telephony.call_details import CallDetails
 from telephony.calls.recording_policy import EarlierStreams, RecordingPolicy
+from telephony.records.consent import Consent, as_agreed
 from telephony.records.folder import CallFolder
+from telephony.records.record import CallRecord
 from telephony.replay.verify import verify_tape
 from telephony.steering.control_recording import is_same
 from telephony.steering.control_settings import ControlSettings, RecordingSettings, SilenceSettings
@@ -197,6 +200,22 @@ def test_a_card_number_told_in_a_pause_is_nowhere(tmp_path, monkeypatch):
     assert verify_tape(folder(steered).tape).differences == []
 
 
+@pytest.mark.parametrize(("pause_s", "resume_s"), [(3.0, 3.5), (3.0, 8.0), (1.9, 3.5)])
+def test_a_turn_that_reaches_into_a_pause_or_out_of_it_is_not_kept(tmp_path, monkeypatch, pause_s, resume_s):
+    monkeypatch.setattr("support.steered_call.UNDERSTOOD", ("It is 12 34.",))
+    steered = SteeredCall(HELLO, [SayThis("Thank you.")], data_dir=tmp_path)
+    steered.at(pause_s, lambda call: [call.control.recording.pause()])
+    steered.at(resume_s, lambda call: [call.control.recording.resume()])
+    result = steered.run([WaitForAgent(), Say(3 * SPEECH), WaitForAgent(), Pause(5000), HangUp()])
+    assert result.failure is None
+    record = recorded(steered)
+    (line,) = (line for line in record["transcript"] if line["role"] == "user")
+    (pause,) = record["pauses"]
+    assert line["text"] == "•••", (line, pause)
+    assert not any(b"12 34" in taped.payload for taped in read_tape(folder(steered).tape.read_bytes()))
+    assert verify_tape(folder(steered).tape).differences == []
+
+
 def test_a_pause_ends_by_itself(tmp_path):
     short = ControlSettings(silence=SilenceSettings(after_s=None), recording=RecordingSettings(pause_s_max=5.0))
     steered = SteeredCall(HELLO, data_dir=tmp_path, settings=short)
@@ -258,6 +277,15 @@ def test_an_operator_may_end_it_and_keep_what_there_is(tmp_path):
     assert record["recording"] == "kept"
     assert [line["text"] for line in record["transcript"]] == ["Hello, this is the desk.", "•••", "•••"]
     assert [pause["reason"] for pause in record["pauses"]] == ["stopped"]
+
+
+def test_the_rules_hold_for_what_is_told_of_a_deleted_recording():
+    told = CallRecord(
+        call_sid="CA1", direction="inbound", from_number="", to_number="", agent="Desk", started_at=datetime.now(UTC),
+        problems=("pay failed: 4242 4242 4242 4242",),
+    )  # fmt: skip
+    record = as_agreed(told, Consent(deleted_because="wish"), WordRedactor(["cards"]), lambda at: at)
+    assert record.problems == ("pay failed: •••• •••• •••• ••••", "not recorded: wish")
 
 
 def test_words_are_blackened_by_the_rules(tmp_path, monkeypatch):
