@@ -30,9 +30,9 @@
 Instead of `caller`: `tape: ../data/calls/CA…/call.tape`, or `wav: call.wav` (a recorded call's caller).
 
 Besides: `model` (local, which runs in virtual time, or openai), `speech` (real, text, or auto: real where the `[local]`
-extra is installed), `script` (what the offline model says), `tools` (live, recorded, or what each returns: then one that is
-called without being named fails the test), `approvals` (approve, reject or recorded), `runs` and `pass_rate`. Without
-`expect`, the agent must do what that of the tape did.
+extra is installed), `script` (what the offline model says), `tools` (live, recorded, or what each returns: those that are
+not named are recorded if a tape calls, else live), `approvals` (approve, reject or recorded), `runs` and `pass_rate`.
+Without `expect`, the agent must do what that of the tape did.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ import yaml
 
 from realtime_bridge.errors import BridgeError
 from telephony.call_files.expectations_file import read_expectations
-from telephony.call_files.yaml_reading import Field, Reader, place_of
+from telephony.call_files.yaml_reading import Field, Reader, as_key, place_of
 from telephony.expectations import Expectation
 from telephony.testing.caller_script import CallerStep, InterruptAt, Recorded
 from telephony.testing.recorded_speech import read_speech
@@ -63,6 +63,13 @@ _TOP = (
 _CALLERS = ("caller", "tape", "wav")
 _AS_RECORDED = {"tools": "recorded", "approvals": "recorded"}
 _STEPS = ("say", "interrupt", "at", "after", "recording", "text", "silence", "press", "hang_up")
+_STEPS_MEANT = {
+    **dict.fromkeys(("wait", "pause", "sleep", "silent"), "silence"),
+    **dict.fromkeys(("dtmf", "digits", "key", "keys"), "press"),
+    **dict.fromkeys(("wav", "audio", "play", "clip"), "recording"),
+    **dict.fromkeys(("barge_in", "barge"), "interrupt"),
+    **dict.fromkeys(("hangup", "end"), "hang_up"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,9 +175,10 @@ class _Parser:
     def _agent(self, node: yaml.Node) -> str | None:
         name = self._reader.text(node, "'agent'")
         module, _, attribute = (name or "").partition(":")
-        if name and not (attribute.isidentifier() and all(part.isidentifier() for part in module.split("."))):
+        is_file = module.endswith(".py") or "/" in module
+        if name and (is_file or not all(part.isidentifier() for part in [*module.split("."), attribute])):
             hint = ""
-            if module.endswith(".py") or "/" in module:
+            if is_file:
                 hint = f"; perhaps {module.removesuffix('.py').strip('./').replace('/', '.')}:{attribute or 'agent'}"
             self._reader.mistake(node, f"'agent' must be MODULE:NAME, as in 'front_desk:agent', not {name!r}{hint}")
         return name
@@ -197,8 +205,8 @@ class _Parser:
         words = reader.entry(node)
         if words is not None:
             text = reader.text(node, "what is said")
-            return [] if text is None else [HangUp() if text.casefold() in ("hang up", "hang_up") else text]
-        fields = reader.fields(node, _STEPS, "a step of the caller")
+            return [] if text is None else [HangUp() if as_key(text) in ("hang_up", "hangup") else text]
+        fields = reader.fields(node, _STEPS, "a step of the caller", meant=_STEPS_MEANT)
         if fields is None:
             return []
         deeds = [key for key in fields if key not in ("at", "after", "text")]

@@ -31,6 +31,19 @@ from telephony.expectations import (
 
 _WORDS: Final = ("text", "matches", "means", "by", "agent", "likeness")
 _LOOSE: Final = ("like", "matches", "one_of", "any")
+_MEANT: Final = {
+    **dict.fromkeys(("arguments", "args", "params", "parameters", "input"), "with"),
+    **dict.fromkeys(("tool_called", "called", "calls"), "tool"),
+    **dict.fromkeys(("not_called", "tool_not_called", "no_tool"), "never_called"),
+    **dict.fromkeys(("says", "say", "text", "contains"), "said"),
+    **dict.fromkeys(("not_says", "never_said", "says_not"), "not_said"),
+    **dict.fromkeys(("latency", "answer_within", "response_time"), "answers_within"),
+    **dict.fromkeys(("dead_air", "silence", "no_silence_over"), "no_dead_air_over"),
+    **dict.fromkeys(("barge_ins", "barge_in"), "interruptions"),
+    **dict.fromkeys(("transfer", "handed_off", "handover", "to"), "handoff"),
+    **dict.fromkeys(("disposition", "ended", "end"), "ends"),
+    **dict.fromkeys(("count", "number"), "times"),
+}
 
 
 def read_expectations(reader: Reader, node: yaml.Node) -> list[tuple[Place, Expectation]]:
@@ -48,7 +61,7 @@ def read_expectations(reader: Reader, node: yaml.Node) -> list[tuple[Place, Expe
 
 def _expectation(reader: Reader, node: yaml.Node) -> Expectation | None:
     known = [key for kind, more in _KINDS.items() for key in (kind, *more[0])]
-    fields = reader.fields(node, list(dict.fromkeys(known)), "an expectation")
+    fields = reader.fields(node, list(dict.fromkeys(known)), "an expectation", meant=_MEANT)
     if fields is None:
         return None
     kinds = [key for key in fields if key in _KINDS]

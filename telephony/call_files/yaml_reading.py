@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
-from rapidfuzz import process
+from rapidfuzz import fuzz, process
 
 from realtime_bridge.errors import MisuseError
 from realtime_bridge.plain_yaml import PlainLoader
@@ -24,6 +24,7 @@ FILE_BYTES_MAX: Final = 100_000
 DEPTH_MAX: Final = 20
 MISTAKES_SHOWN_MAX: Final = 10
 MEANT_MIN: Final = 60.0  # likeness of 100, to be offered as what was meant
+WORDS_OF_KEY_MAX: Final = 2  # what stands before a colon and is longer, is text that lacks its quotes
 _LINE_SHOWN_MAX: Final = 100
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min)")
@@ -118,8 +119,10 @@ class Reader:
 
     # ---- values ------------------------------------------------------------------------------------------------------
 
-    def fields(self, node: yaml.Node, known: Sequence[str], what: str) -> dict[str, Field] | None:
-        """A mapping's fields, by key as `as_key` gives it."""
+    def fields(
+        self, node: yaml.Node, known: Sequence[str], what: str, *, meant: Mapping[str, str] | None = None
+    ) -> dict[str, Field] | None:
+        """A mapping's fields, by key as `as_key` gives it. `meant`: which keys people mean by other names."""
         if not isinstance(node, yaml.MappingNode):
             self.mistake(node, f"{what} must be 'key: value' lines, not {_kind(node)}; keys are {', '.join(known)}")
             return None
@@ -127,7 +130,7 @@ class Reader:
         for key_node, value in node.value:
             key = as_key(key_node.value) if isinstance(key_node, yaml.ScalarNode) else ""
             if key not in known:
-                self.mistake(key_node, self._unknown(key_node, known, what))
+                self.mistake(key_node, self._unknown(key_node, known, what, meant or {}))
             elif key in found:
                 first = place_of(found[key].key)
                 self.mistake(key_node, f"{key_node.value!r} is here twice; the first is in line {first.line}")
@@ -201,13 +204,17 @@ class Reader:
         """The text of a scalar; None for anything else."""
         return str(node.value) if isinstance(node, yaml.ScalarNode) and not _is_null(node) else None
 
-    def _unknown(self, node: yaml.Node, known: Sequence[str], what: str) -> str:
+    def _unknown(self, node: yaml.Node, known: Sequence[str], what: str, meant: Mapping[str, str]) -> str:
         text = str(node.value) if isinstance(node, yaml.ScalarNode) else "this"
-        meant = self._meant(as_key(text), known)
-        return f"{what} has no {text[:40]!r}{meant or '; it may have ' + ', '.join(known)}"
+        told = f"{what} has no {text[:40]!r}"
+        if as_key(text) in meant:
+            return f"{told}; did you mean {meant[as_key(text)]!r}?"
+        if len(text.split()) > WORDS_OF_KEY_MAX:
+            return f"{told}; a text with ': ' in it must be in quotes"
+        return told + (self._meant(as_key(text), known) or "; it may have " + ", ".join(known))
 
     def _meant(self, text: str, known: Sequence[str]) -> str:
-        near = process.extractOne(text, known, score_cutoff=MEANT_MIN) if text else None
+        near = process.extractOne(text, known, scorer=fuzz.ratio, score_cutoff=MEANT_MIN) if text else None
         return f"; did you mean {near[0]!r}?" if near else ""
 
     # ---- the file ----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from realtime_bridge.errors import BridgeError, MisuseError
 from realtime_bridge.tape import TapeKeys
-from telephony.agents import load_agent
+from telephony.agents import PhoneAgent, load_agent
 from telephony.call_files.call_file import ENDING, CallFile, load_call_file
 from telephony.call_files.judge import judge_of
 from telephony.demo.agent import front_desk
@@ -78,7 +78,7 @@ class _Trials:
         self._options = options
         self._settings = settings
         self._keys = keys
-        self._agent = load_agent(options.agent)
+        self._agent = _agent(options.agent)
         self._given = None if options.expect is None else load_call_file(options.expect)
         self._model: Literal["local"] | RemoteModel = "local" if options.model == "local" else _remote(settings)
 
@@ -111,8 +111,9 @@ class _Trials:
             caller,
             self._agent,
             model=self._model,
-            tools=options.tools or (file.tools if file is not None else "recorded"),
-            approvals=options.approvals or "recorded",
+            tools=options.tools or (file.tools if file is not None and "tools" in file.places else "recorded"),
+            approvals=options.approvals
+            or (file.approvals if file is not None and "approvals" in file.places else "recorded"),
             runs=options.runs or (file.runs if file is not None else 1),
             expectations=file.expect if file is not None else None,
             judge=self._judge,
@@ -128,6 +129,13 @@ class _Trials:
     def _tell(self, caller: RecordedCaller, run: TrialRun) -> None:
         told = "passed" if run.passed else "failed: " + run.failures[0].partition("\n")[0]
         self.console.print(f"{caller.name}: run {run.number} {told} ({run.took_s:.1f} s)", markup=False, soft_wrap=True)
+
+
+def _agent(name: str) -> PhoneAgent:
+    try:
+        return PhoneAgent.of(load_agent(name))
+    except MisuseError as e:
+        raise MisuseError(f"--agent: {str(e).removeprefix('AGENT: ')}") from e
 
 
 def _beside(tape: Path) -> CallFile | None:

@@ -36,9 +36,9 @@ class TriedTape:
         if failed:
             return failed[0].failures[0].partition("\n")[0]
         changed = Counter(change.what for run in self.trial.runs for change in run.changes)
-        return (
-            "changed: " + ", ".join(f"{count} x {what}" for what, count in changed.items()) if changed else "the same"
-        )
+        if changed:
+            return "changed: " + ", ".join(f"{count} x {what}" for what, count in changed.items())
+        return "the same" if self.trial.is_compared else "nothing recorded to compare with"
 
     @property
     def cells(self) -> tuple[str, ...]:

@@ -50,11 +50,11 @@ class TrialTools:
     """The tools of one run. `problems`: calls for which there was no answer; each of them has ended the call."""
 
     def __init__(self, tools: Tools, deeds: TapedDeeds, real_world: RealWorld | None = None) -> None:
-        """`tools`: a mapping mocks those it names; the others are recorded. `real_world`: where live tools run, of a call in
-        virtual time."""
+        """`tools`: a mapping mocks those it names; the others are recorded, or live where there is no record. `real_world`:
+        where live tools run, of a call in virtual time."""
         self.problems: list[str] = []
         self._mocks: Mapping[str, Mock] = tools if isinstance(tools, Mapping) else {}
-        self._live = tools == "live"
+        self._live = some_are_live(tools, deeds)
         self._deeds = deeds
         self._real_world = real_world
         self._used: set[int] = set()  # answers on the tape, by their place
@@ -117,6 +117,11 @@ class TrialTools:
                 taped += ", and it got no answer"
         called = shown_call(name, arguments)
         return f"{called} was called, and no recorded answer fits: {taped}. Mock {name}, or let tools be live."
+
+
+def some_are_live(tools: Tools, deeds: TapedDeeds) -> bool:
+    """Whether tools that are not mocked do what they really do."""
+    return tools == "live" or (isinstance(tools, Mapping) and not deeds.is_known)
 
 
 class RealWorld:

@@ -36,7 +36,7 @@ from telephony.trials.changes import Change, changes
 from telephony.trials.models import OfflinePlace, Place, RemoteModel, RemotePlace, Speech
 from telephony.trials.recorded_caller import RecordedCaller
 from telephony.trials.run import TrialCall
-from telephony.trials.tools import RealWorld, Tools, TrialTools
+from telephony.trials.tools import RealWorld, Tools, TrialTools, some_are_live
 
 Judge: TypeAlias = Callable[[Sequence[Question]], Mapping[Question, Verdict]]
 
@@ -68,11 +68,12 @@ class TrialRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """`caller`: whence she is; `agent`: who talked to her first."""
+    """`caller`: whence she is; `agent`: who talked to her first; `is_compared`: with what a recorded call's agents did."""
 
     caller: str
     agent: str
     runs: tuple[TrialRun, ...]
+    is_compared: bool = True
 
     @property
     def pass_rate(self) -> float:
@@ -120,7 +121,7 @@ def try_agent(
     with ExitStack() as stack:
         data_dir = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trial-")))
         real_world = None
-        if tools == "live" and place.is_virtual:
+        if some_are_live(tools, caller.deeds) and place.is_virtual:
             real_world = RealWorld()
             stack.callback(real_world.close)
         for number in range(1, runs + 1):
@@ -138,7 +139,7 @@ def try_agent(
             done.append(_run(call, phone_agent, place, expectations, judge, kept=keep is not None))
             if on_run is not None:
                 on_run(done[-1])
-    return Trial(caller=caller.name, agent=phone_agent.name, runs=tuple(done))
+    return Trial(caller=caller.name, agent=phone_agent.name, runs=tuple(done), is_compared=caller.deeds.is_known)
 
 
 def _place(

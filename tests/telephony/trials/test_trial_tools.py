@@ -102,6 +102,13 @@ def test_a_mock_is_a_value_or_a_function_of_the_arguments():
         assert run_virtual(asked(copy)) == expected
 
 
+def test_beside_mocks_tools_are_recorded_if_there_is_a_record_and_else_live():
+    _, copy = equipped({"stock": 3}, taped("2.10"))
+    assert run_virtual(asked(copy)) == "2.10"
+    _, copy = equipped({"stock": 3}, NOTHING_TAPED)
+    assert copy.call is price.call
+
+
 def test_a_mock_may_fail_as_a_tool_does():
     def refuses(item):
         raise ToolError(f"no {item}")
