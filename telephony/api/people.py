@@ -53,7 +53,7 @@ async def erase_person(visit: PeopleErase, body: PersonIn) -> ErasedPerson:
     """Erase it for good: recordings, transcripts, rows. What stays: that the number must not be called."""
     services = visit.services
     try:
-        erased = await erase(services.store, services.data_dir, body.number, by=visit.who)
+        erased = await erase(services.store, services.data_dir, body.number, by=visit.who, keys=services.keys)
     except CallsGoOn as e:
         raise Problem(409, "in-progress", str(e)) from e
     return ErasedPerson(

@@ -35,7 +35,7 @@ def prune(
 ) -> None:
     """Delete recordings of calls that ended so long ago, and what was said in them. That there were calls stays.
 
-    A running server does this by itself, daily, where RECORDING_DAYS_MAX is set.
+    A running server does this by itself, hourly, where RECORDING_DAYS_MAX is set.
     """
     settings = load_settings()
     age = _age(older_than, settings.recording_days_max)
@@ -66,18 +66,18 @@ def erase(
     Refused while a call with them goes on. What stays is their entry in the list of numbers that must not be called.
     """
     settings = load_settings()
-    number = e164(number)
+    number, keys = e164(number), recording_keys(settings)
 
     async def look(store: Store) -> Found:
         from telephony.privacy.erasure import look  # noqa: PLC0415 - as above
 
-        return await look(store, settings.data_dir, number)
+        return await look(store, settings.data_dir, number, keys=keys)
 
     async def work(store: Store) -> Erased:
         from telephony.privacy.erasure import erase  # noqa: PLC0415 - as above
 
         with progress_bar("erasing") as told:
-            return await erase(store, settings.data_dir, number, by=this_user(), progress=told)
+            return await erase(store, settings.data_dir, number, by=this_user(), keys=keys, progress=told)
 
     found = with_store(look, settings=settings)
     if not found:

@@ -2,6 +2,9 @@
 
 What stays: that the number must not be called, where it is on that list, since that is what they asked for; and in the
 audit, who did what and when. Rows go last, so that an erasure which fails half-way can be begun again.
+
+Of recordings whose calls the store does not know, the record beside them tells whose they are: their rows may have been
+erased from another machine.
 """
 
 from __future__ import annotations
@@ -15,9 +18,12 @@ from typing import Final
 import msgspec
 
 from realtime_bridge.errors import BridgeError, ProtocolError
+from realtime_bridge.tape import TapeKeys
+from realtime_bridge.tape.sealed import SealError
 from telephony.numbers import mask_number
 from telephony.privacy.going_on import LASTS_MAX, attempts_going_on, calls_going_on
 from telephony.privacy.retention import delete_folder, folders_of
+from telephony.records.folder import CallFolder
 from telephony.store import Store
 from telephony.store.records import Begun, Finished, call_sid_of, decode_record
 from telephony.store.spool import Spool
@@ -62,8 +68,11 @@ class Erased(msgspec.Struct, frozen=True):
     suppressed: bool
 
 
-async def look(store: Store, data_dir: Path, number: str) -> Found:
-    """What is kept of this number (E.164). Raises CallsGoOn, StoreError, and OSError for a spool that cannot be read."""
+async def look(store: Store, data_dir: Path, number: str, *, keys: TapeKeys | None = None) -> Found:
+    """What is kept of this number (E.164). `keys`: of sealed recordings.
+
+    Raises CallsGoOn, StoreError, and OSError for a spool that cannot be read.
+    """
     person = await store.people.find(number)
     spooled = await asyncio.to_thread(_spooled, data_dir, number, {row.call_sid for row in person.calls})
     going_on = (
@@ -74,7 +83,9 @@ async def look(store: Store, data_dir: Path, number: str) -> Found:
     if going_on:
         raise CallsGoOn(going_on)
     folders = await asyncio.to_thread(lambda: dict(folders_of(data_dir)))
-    call_sids = {row.call_sid for row in person.calls} | spooled.call_sids
+    strange = set(folders) - set(await store.people.known(folders))
+    theirs = await asyncio.to_thread(lambda: {sid for sid in strange if _is_of(data_dir, sid, number, keys)})
+    call_sids = {row.call_sid for row in person.calls} | spooled.call_sids | theirs
     return Found(
         call_sids=tuple(sorted(call_sids)),
         attempt_ids=tuple(row.attempt_id for row in person.attempts),
@@ -86,13 +97,19 @@ async def look(store: Store, data_dir: Path, number: str) -> Found:
 
 
 async def erase(
-    store: Store, data_dir: Path, number: str, *, by: str, progress: Callable[[int, int], None] = lambda *_: None
+    store: Store,
+    data_dir: Path,
+    number: str,
+    *,
+    by: str,
+    keys: TapeKeys | None = None,
+    progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Erased:
     """Take it all away, and write into the audit that it was done, without the number. Raises as `look` does.
 
     `progress` is told how many recordings of how many are done.
     """
-    found = await look(store, data_dir, number)
+    found = await look(store, data_dir, number, keys=keys)
     spooled = await asyncio.to_thread(_spooled, data_dir, number, set(found.call_sids))
     for path in spooled.paths:
         await asyncio.to_thread(path.unlink, missing_ok=True)
@@ -118,6 +135,18 @@ async def erase(
     counts = {"calls": erased.calls, "attempts": erased.attempts, "recordings": erased.recordings}
     await store.access.audit(by, "person.erase", mask_number(number), counts)
     return erased
+
+
+def _is_of(data_dir: Path, call_sid: str, number: str, keys: TapeKeys | None) -> bool:
+    """Whether a record in this call's folder names the person. One that cannot be read names nobody."""
+    for stream in CallFolder(data_dir, call_sid, keys=keys).streams():
+        try:
+            record = stream.read_record()
+        except (OSError, SealError, ProtocolError):
+            continue
+        if number == (record.from_number if record.direction == "inbound" else record.to_number):
+            return True
+    return False
 
 
 class _Spooled(msgspec.Struct):

@@ -17,6 +17,7 @@ from telephony.housekeeping import Keep, forget
 from telephony.privacy.erasure import CallsGoOn, erase, look
 from telephony.privacy.export import NothingKept, export
 from telephony.privacy.retention import prune
+from telephony.records.record import CallRecord
 from telephony.store.records import Begun, Finished, Happened, encode_record
 from telephony.store.rows import AttemptRow, ToolRow, TurnRow
 from telephony.store.spool import Spool
@@ -239,6 +240,26 @@ def test_a_recording_on_another_machine_is_told_of(database_url, tmp_path):
     async def work(store):
         await talked(store, ONE)
         assert (await erase(store, tmp_path, CALLER, by="user:ann")).elsewhere == (ONE,)
+
+    run(database_url, work)
+
+
+def test_a_recording_whose_row_was_erased_from_another_machine_is_found_by_its_own_record(database_url, tmp_path):
+    key = TapeKey(bytes(32))
+    ours, theirs = {"from_number": STRANGER, "to_number": OURS}, {"from_number": CALLER, "to_number": OURS}
+
+    def record(**numbers):
+        known = {"direction": "inbound", "agent": "Desk", "started_at": NOON}
+        return msgspec.json.encode(CallRecord(call_sid=ONE, **known, **numbers))
+
+    async def work(store):
+        kept, gone = folder(tmp_path, OTHERS), folder(tmp_path, ONE)
+        (kept / "call.json").write_bytes(record(**ours))
+        (gone / "2").mkdir()  # the process died in the first stream, and left no record of that
+        (gone / "2" / "call.json").write_bytes(seal(record(**theirs), key))
+        assert not await look(store, tmp_path, CALLER)
+        erased = await erase(store, tmp_path, CALLER, by="user:ann", keys=TapeKeys([key]))
+        assert (erased.recordings, erased.failed, gone.exists(), kept.exists()) == (1, (), False, True)
 
     run(database_url, work)
 
