@@ -97,20 +97,21 @@ class PhoneCalls:
     def __call__(
         self,
         agent: Agent | PhoneAgent,
-        caller: Sequence[CallerStep],
+        caller: str | Sequence[CallerStep],
         *,
         expect: Sequence[Expectation] = (),
         **options: Any,
     ) -> CheckedCall:
         """Let a scripted caller call the agent, and fail unless all that is expected holds.
 
-        `caller`: see `telephony.testing.caller_script`. `options`: see `CallOptions`.
+        `caller`: one text, or steps (see `telephony.testing.caller_script`). `options`: see `CallOptions`.
         """
         __tracebackhide__ = True
         from telephony.call_files.call_check import CallOptions, check_call  # noqa: PLC0415 - see above
 
         options.setdefault("keep", _new_folder(self._request.config, self._request.node.name))
-        return _passed(self._request.node, check_call(agent, tuple(caller), expect, CallOptions(**options)))
+        steps = (caller,) if isinstance(caller, str) else tuple(caller)
+        return _passed(self._request.node, check_call(agent, steps, expect, CallOptions(**options)))
 
 
 class TapeReplays:

@@ -20,7 +20,7 @@ from telephony.call_files.call_file import CallFile
 from telephony.call_files.call_speech import CallSpeech, speech_for
 from telephony.call_files.judge import judge_of
 from telephony.call_files.written_caller import WrittenCaller
-from telephony.expectations import Expectation, Question, Verdict, check, questions
+from telephony.expectations import Expectation, Question, Verdict, check, questions, require_expectations
 from telephony.records.record import CallRecord
 from telephony.settings import load_settings, recording_keys
 from telephony.testing.caller_script import CallerStep
@@ -125,6 +125,7 @@ def check_call(
     `expected_at`: where each expectation is written. May be called from within an event loop, which stands still meanwhile.
     Raises MisuseError and the errors of a tape for what cannot be tried.
     """
+    require_expectations(expect or ())
     speech = speech_for(options.speech, options.model)
     person = _caller(caller, speech, name)
     trial = _away_from_loops(
@@ -216,11 +217,17 @@ def _find_agent(name: str, roots: Sequence[Path]) -> PhoneAgent:
     return PhoneAgent.of(load_agent(name))
 
 
-def _away_from_loops(work: Callable[[], _Value]) -> _Value:
-    """Here, or, in an async test, in a thread of its own: a call runs on an event loop of its own."""
+def _is_in_loop() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
+        return False
+    return True
+
+
+def _away_from_loops(work: Callable[[], _Value]) -> _Value:
+    """Here, or, in an async test, in a thread of its own: a call runs on an event loop of its own."""
+    if not _is_in_loop():
         return work()
     outcome: list[_Value] = []
     errors: list[BaseException] = []

@@ -4,7 +4,7 @@ failures = check([ToolCalled("find_order", {"order_id": "A1042"}), Said("it was 
 """
 
 from telephony.expectations.arguments import ANYTHING, Argument, Like, Matches, OneOf
-from telephony.expectations.checking import Failure, Question, Verdict, check, questions
+from telephony.expectations.checking import Failure, Question, Verdict, check, questions, require_expectations
 from telephony.expectations.kinds import (
     AnswerTimes,
     Ended,
@@ -44,5 +44,6 @@ __all__ = [
     "Verdict",
     "check",
     "questions",
+    "require_expectations",
     "transcript",
 ]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import assert_never
 
+from realtime_bridge.errors import MisuseError
 from telephony.expectations import phrases
 from telephony.expectations.arguments import Argument, fits, regular_expression, shown
 from telephony.expectations.kinds import (
@@ -71,6 +72,16 @@ class _Miss:
 
     found: str
     at: tuple[object, ...] = ()
+
+
+def require_expectations(expectations: Sequence[object]) -> None:
+    """Raises MisuseError for anything else, before a call is made in vain."""
+    if isinstance(expectations, Expectation):
+        raise MisuseError(f"what is expected must be a list: [{expectations!r}]")
+    for number, each in enumerate(expectations, start=1):
+        if not isinstance(each, Expectation):
+            meant = f": did you mean Said({each!r})?" if isinstance(each, str) else ""
+            raise MisuseError(f"expectation {number}: {each!r} is none{meant}")
 
 
 def questions(expectations: Sequence[Expectation], record: CallRecord) -> list[Question]:

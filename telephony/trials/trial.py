@@ -26,7 +26,7 @@ from realtime_bridge.tape import TapeKey
 from telephony.agents import PhoneAgent
 from telephony.call_details import CallDetails
 from telephony.calls.live import CallEnding, CallListener
-from telephony.expectations import Expectation, Question, Verdict, check, questions, transcript
+from telephony.expectations import Expectation, Question, Verdict, check, questions, require_expectations, transcript
 from telephony.records.folder import CallFolder
 from telephony.records.record import CallRecord
 from telephony.testing.result import CallResult
@@ -109,11 +109,12 @@ def try_agent(
     thrown away; `key` seals them. `listeners` and `on_event` are told what happens in the calls, `on_run` of each run that is
     over.
 
-    Raises MisuseError for what cannot be tried: no run, a script for a remote model, a model that lacks its packages or
+    Raises MisuseError for what cannot be tried: no run, what is no expectation, a script for a remote model, a model that lacks its packages or
     its key.
     """
     if runs < 1:
         raise MisuseError(f"a trial needs one run at least, not {runs}")
+    require_expectations(expectations or ())
     place = _place(model, script, speech)
     caller = caller if isinstance(caller, RecordedCaller) else RecordedCaller.of_script(caller)
     phone_agent = PhoneAgent.of(agent)

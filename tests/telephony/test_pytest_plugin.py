@@ -121,7 +121,7 @@ def test_a_test_in_python_calls_an_agent_and_looks_at_what_came_of_it(project):
 
         def test_order(phone_call):
             call = phone_call(
-                agent, ["Where is my order A1042?"], speech="text", expect=[ToolCalled("find_order"), Said("shipped")]
+                agent, "Where is my order A1042?", speech="text", expect=[ToolCalled("find_order"), Said("shipped")]
             )
             assert call.record.tools[0].arguments == {"order_id": "A1042"}
             assert "caller   Where is my order" in call.transcript

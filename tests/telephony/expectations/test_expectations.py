@@ -24,6 +24,7 @@ from telephony.expectations import (
     Verdict,
     check,
     questions,
+    require_expectations,
 )
 
 CALL = record(
@@ -223,3 +224,16 @@ def test_answer_times_are_held_against_every_turn_and_half_of_them():
     assert found(AnswerTimes(max_ms=1999), call) == "it took 2000 ms; 1 of 3 answers were too slow"
     assert found(AnswerTimes(p50_ms=599), call) == "half of 3 answers took longer than 600 ms"
     assert found(AnswerTimes(max_ms=1)) == "the caller was never answered"
+
+
+@pytest.mark.parametrize(
+    ("expected", "told"),
+    [
+        (Said("closed"), r"must be a list: \[Said\("),
+        (["closed"], r"expectation 1: 'closed' is none: did you mean Said\('closed'\)\?"),
+        ([Said("closed"), 4], r"expectation 2: 4 is none$"),
+    ],
+)
+def test_what_is_no_expectation_is_told_before_a_call_is_made(expected, told):
+    with pytest.raises(MisuseError, match=told):
+        require_expectations(expected)
