@@ -209,9 +209,11 @@ class Reader:
         told = f"{what} has no {text[:40]!r}"
         if as_key(text) in meant:
             return f"{told}; did you mean {meant[as_key(text)]!r}?"
+        if near := self._meant(as_key(text), known):
+            return told + near
         if len(text.split()) > WORDS_OF_KEY_MAX:
             return f"{told}; a text with ': ' in it must be in quotes"
-        return told + (self._meant(as_key(text), known) or "; it may have " + ", ".join(known))
+        return f"{told}; it may have {', '.join(known)}"
 
     def _meant(self, text: str, known: Sequence[str]) -> str:
         near = process.extractOne(text, known, scorer=fuzz.ratio, score_cutoff=MEANT_MIN) if text else None

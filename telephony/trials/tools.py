@@ -17,7 +17,7 @@ import msgspec
 
 from realtime_bridge.agent import Agent, Handoff, reachable
 from realtime_bridge.context import ToolContext
-from realtime_bridge.errors import BridgeError
+from realtime_bridge.errors import BridgeError, MisuseError
 from realtime_bridge.tools import HostedMcpTool, SilentResult, Tool, ToolError, parse_object
 from telephony import tools as phone_tools
 from telephony.trials.taped_call import TapedDeeds, TapedTool
@@ -122,6 +122,18 @@ class TrialTools:
 def some_are_live(tools: Tools, deeds: TapedDeeds) -> bool:
     """Whether tools that are not mocked do what they really do."""
     return tools == "live" or (isinstance(tools, Mapping) and not deeds.is_known)
+
+
+def require_mocked(tools: Tools, agent: Agent) -> None:
+    """Raises MisuseError for a mock of no tool: the one that was meant would not be mocked."""
+    if not isinstance(tools, Mapping):
+        return
+    names = {tool.name for each in reachable(agent) for tool in each.tools if not isinstance(tool, HostedMcpTool)}
+    if unknown := sorted(set(tools) - names):
+        known = ", ".join(sorted(names)) or "none"
+        raise MisuseError(
+            f"tools: {agent.name} and those it hands over to have no tool {unknown[0]!r} (they have {known})"
+        )
 
 
 class RealWorld:

@@ -36,7 +36,7 @@ from telephony.trials.changes import Change, changes
 from telephony.trials.models import OfflinePlace, Place, RemoteModel, RemotePlace, Speech
 from telephony.trials.recorded_caller import RecordedCaller
 from telephony.trials.run import TrialCall
-from telephony.trials.tools import RealWorld, Tools, TrialTools, some_are_live
+from telephony.trials.tools import RealWorld, Tools, TrialTools, require_mocked, some_are_live
 
 Judge: TypeAlias = Callable[[Sequence[Question]], Mapping[Question, Verdict]]
 
@@ -109,7 +109,7 @@ def try_agent(
     thrown away; `key` seals them. `listeners` and `on_event` are told what happens in the calls, `on_run` of each run that is
     over.
 
-    Raises MisuseError for what cannot be tried: no run, what is no expectation, a script for a remote model, a model that lacks its packages or
+    Raises MisuseError for what cannot be tried: no run, what is no expectation, a mock of no tool, a script for a remote model, a model that lacks its packages or
     its key.
     """
     if runs < 1:
@@ -118,6 +118,7 @@ def try_agent(
     place = _place(model, script, speech)
     caller = caller if isinstance(caller, RecordedCaller) else RecordedCaller.of_script(caller)
     phone_agent = PhoneAgent.of(agent)
+    require_mocked(tools, phone_agent.agent)
     done = []
     with ExitStack() as stack:
         data_dir = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trial-")))

@@ -189,6 +189,7 @@ def test_a_tape_needs_no_expectations_and_its_tools_are_the_recorded_ones(loaded
         ("- said: Welcome", "- sad: Welcome", "5:5: an expectation has no 'sad'; did you mean 'said'?"),
         ("- said: Welcome", "- tool: x\n    arguments: {a: 1}", "an expectation has no 'arguments'; did you mean 'with'?"),
         ("- said: Welcome", "- latency: 2 s", "an expectation has no 'latency'; did you mean 'answers_within'?"),
+        ("- said: Welcome", "- no dead air: 4 s", "has no 'no dead air'; did you mean 'no_dead_air_over'?"),
         ("- said: Welcome", "- weather: fine", "an expectation has no 'weather'; it may have tool, with"),
         ("- said: Welcome", "- said: [Welcome]", "5:11: 'text' must be text, not a list"),
         ("- said: Welcome", "- said: {matches: '('}", "is no regular expression: missing ), unterminated subpattern"),

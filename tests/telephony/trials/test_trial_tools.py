@@ -6,11 +6,12 @@ import threading
 import pytest
 
 from realtime_bridge import Agent, ToolContext, handoff, tool
+from realtime_bridge.errors import MisuseError
 from realtime_bridge.tools import SilentResult, ToolError
 from telephony.testing import run_virtual
 from telephony.tools import hang_up, transfer_call
 from telephony.trials.taped_call import NOTHING_TAPED, TapedDeeds, TapedTool
-from telephony.trials.tools import RealWorld, TrialTools, UnknownCallError
+from telephony.trials.tools import RealWorld, TrialTools, UnknownCallError, require_mocked
 
 
 @tool
@@ -107,6 +108,13 @@ def test_beside_mocks_tools_are_recorded_if_there_is_a_record_and_else_live():
     assert run_virtual(asked(copy)) == "2.10"
     _, copy = equipped({"stock": 3}, NOTHING_TAPED)
     assert copy.call is price.call
+
+
+def test_a_mock_of_no_tool_is_a_mistake():
+    shop = Agent(name="Shop", tools=[price])
+    require_mocked({"price": 3}, Agent(name="Desk", handoffs=[shop]))
+    with pytest.raises(MisuseError, match=r"Shop .* have no tool 'prise' \(they have price\)"):
+        require_mocked({"prise": 3}, shop)
 
 
 def test_a_mock_may_fail_as_a_tool_does():
