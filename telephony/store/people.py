@@ -107,15 +107,20 @@ class People:
         )
 
     async def forget_words(self, call_sids: Collection[str]) -> None:
-        """Delete what was said and done in these calls, at most `CALLS_AT_ONCE`; that they were made stays."""
+        """Delete what was said and done in these calls, at most `CALLS_AT_ONCE`; that they were made stays, and who
+        approved which tool."""
         some = list(call_sids)
 
         def work(c: Connection) -> None:
             for table in (turns, tool_calls):
                 c.execute(delete(table).where(table.c.call_sid.in_(some)))
+            wordless: dict[str, object] = {"arguments": "{}", "details": {}, "message": None}
+            c.execute(update(approvals).where(approvals.c.call_sid.in_(some)).values(wordless))
+            wordy = or_(events.c.kind == "problem", events.c.kind.startswith("approval"))
+            c.execute(update(events).where(events.c.call_sid.in_(some), wordy).values(data={}))
             query = select(calls.c.call_sid, calls.c.streams).where(calls.c.call_sid.in_(some))
             for call_sid, streams in c.execute(query).all():
-                kept = [{**stream, "recording": None} for stream in streams]
+                kept = [{**stream, "recording": None, "problems": []} for stream in streams]
                 c.execute(
                     update(calls).where(calls.c.call_sid == call_sid).values(recording=None, streams=kept, problems=[])
                 )

@@ -64,6 +64,10 @@ def test_what_is_too_old_goes_and_that_there_was_a_call_stays(database_url, tmp_
     async def work(store):
         await talked(store, ONE)
         await talked(store, TWO, ended_at=NOON + timedelta(days=20))
+        for call_sid in (ONE, TWO):
+            await store.approvals.ask(approval(f"ap-{call_sid}", call_sid=call_sid, arguments='{"name": "Ann"}'))
+            for kind in ("approval_requested", "problem", "handoff"):
+                await store.calls.event(call_sid, kind, {"about": "Ann"}, NOON)
         old, recent = folder(tmp_path, ONE), folder(tmp_path, TWO)
         unknown = folder(tmp_path, OTHERS)  # the store has lost it
         (tmp_path / "calls" / "notes").mkdir()
@@ -80,6 +84,10 @@ def test_what_is_too_old_goes_and_that_there_was_a_call_stays(database_url, tmp_
         assert (tmp_path / "calls" / "notes").is_dir()
         assert await store.calls.turns(ONE) == () == await store.calls.tools(ONE)
         assert await store.calls.turns(TWO) == SAID
+        assert [event.data for event in await store.calls.events(ONE)] == [{}, {}, {"about": "Ann"}]
+        assert [event.data for event in await store.calls.events(TWO)] == 3 * [{"about": "Ann"}]
+        approved = [(await store.approvals.get(f"ap-{call_sid}")).arguments for call_sid in (ONE, TWO)]
+        assert approved == ["{}", '{"name": "Ann"}']
         row = await store.calls.get(ONE)
         assert (row.recording, row.streams[0].recording, row.from_number) == (None, None, CALLER)
         assert await prune(store, tmp_path, before) == msgspec.structs.replace(done, folders=(), size_bytes=0, calls=0)
