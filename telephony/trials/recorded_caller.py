@@ -62,7 +62,9 @@ class RecordedCaller:
 
     @property
     def presses_keys(self) -> bool:
-        return any(turn.key is not None for turn in self.turns)
+        return any(turn.key is not None for turn in self.turns) or any(
+            isinstance(step, Press) for step in self.script or ()
+        )
 
     def steps(self, is_busy: Callable[[], bool] | None = None) -> list[Step]:
         """Her script. `is_busy` tells whether the agent is still at work: see `Patience`."""

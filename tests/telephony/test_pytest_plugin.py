@@ -206,6 +206,15 @@ def test_junits_report_holds_the_failure(project):
     assert {p.get("name"): p.get("value") for p in case.iter("property")} == {"speech": "text"}
 
 
+@pytest.mark.parametrize(("key", "outcome"), [("1", "done"), ("*", "rejected")])
+def test_a_caller_who_presses_keys_decides_what_she_may_approve_herself(project, key, outcome):
+    project.makepyfile(desk=AGENT.replace("@tool\n", '@tool(needs_approval=True, approval_by_caller="1")\n'))
+    steps = f"A1042?\n  - silence: 5 s\n  - press: '{key}'\n"
+    wanted = "    outcome: " + outcome
+    project.path.joinpath("order.call.yaml").write_text(CALL.replace("A1042?\n", steps).rstrip() + f"\n{wanted}\n")
+    pytest_run(project).assert_outcomes(passed=1)
+
+
 def test_of_several_runs_so_many_must_pass(project):
     short = CALL.replace("Where is my order A1042?", "Goodbye.")
     project.path.joinpath("order.call.yaml").write_text(short + "runs: 2\n")
