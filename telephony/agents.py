@@ -23,7 +23,7 @@ class PhoneAgent:
     """An agent as the phone server has it. What is None is as the server's settings say.
 
     `record`: whether its calls are recorded, unless whoever placed the call said otherwise. `recording_notice`: what
-    callers are told first when theirs is; "" for nothing. `steering`: silence, keys, goodbyes and so on; the server's
+    callers are told first when theirs is; "off" for nothing. `steering`: silence, keys, goodbyes and so on; the server's
     own limits (CALL_SECONDS_MAX, ALLOWED_COUNTRIES) hold all the same.
     """
 

@@ -30,7 +30,9 @@ class RecordingPolicy:
         return self.record if agent.record is None else agent.record
 
     def notice_of(self, agent: PhoneAgent) -> str:
-        return self.notice if agent.recording_notice is None else agent.recording_notice
+        """ "" for none; "off" says so in settings and agents alike."""
+        notice = self.notice if agent.recording_notice is None else agent.recording_notice
+        return "" if notice.casefold() == "off" else notice
 
 
 class EarlierStreams:

@@ -12,7 +12,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from difflib import SequenceMatcher
 from math import inf
 from typing import Any, Final, Literal, Protocol
 
@@ -28,7 +27,6 @@ from telephony.steering.recording import Do, RecordingSwitch, State
 log = logging.getLogger(__name__)
 
 NOTICE_TRIES: Final = 2
-SAME_WORDS_MIN: Final = 0.8  # difflib's ratio, of letters and digits; a voice may read "24/7" in its own way
 DIGITS_S_MAX: Final = 240.0  # longer than keys are ever waited for
 
 NOT_HEARD: Final = "the caller did not hear the notice to its end"
@@ -178,7 +176,7 @@ class RecordingDesk:
             began_at = self._clock()
             outcome = await self._speech.say(self._notice, hear=True)
             spoken = next((item.text for item in reversed(session.history) if item.role == "assistant"), "")
-            heard = outcome == "said" and is_same(spoken, self._notice)
+            heard = outcome == "said" and is_said(self._notice, spoken)
             self._notices.append(NoticeGiven(self._notice, began_at, self._clock(), heard))
             if heard:
                 return True
@@ -233,7 +231,16 @@ class RecordingDesk:
             self._pauses[-1] = msgspec.structs.replace(self._pauses[-1], ended_at=now)
 
 
-def is_same(spoken: str, text: str) -> bool:
-    """Whether a voice said this text, as its transcript tells."""
-    said, meant = ("".join(char for char in words.casefold() if char.isalnum()) for words in (spoken, text))
-    return bool(meant) and SequenceMatcher(None, said, meant, autojunk=False).ratio() >= SAME_WORDS_MIN
+def is_said(text: str, spoken: str) -> bool:
+    """Whether a voice said this text, as its transcript tells: all its words in a row, whatever came before and after.
+
+    No likeness will do: "this call is not recorded" is very like "this call is recorded".
+    """
+    wanted, said = _words(text), _words(spoken)
+    length = len(wanted)
+    return length > 0 and any(said[at : at + length] == wanted for at in range(len(said) - length + 1))
+
+
+def _words(text: str) -> list[str]:
+    bare = "".join(char if char.isalnum() else "" if char in "'\u2019" else " " for char in text.casefold())
+    return bare.split()

@@ -21,7 +21,7 @@ from telephony.records.consent import Consent, as_agreed
 from telephony.records.folder import CallFolder
 from telephony.records.record import CallRecord
 from telephony.replay.verify import verify_tape
-from telephony.steering.control_recording import is_same
+from telephony.steering.control_recording import is_said
 from telephony.steering.control_settings import ControlSettings, RecordingSettings, SilenceSettings
 from telephony.steering.recording import Do, RecordingSwitch
 from telephony.testing import HangUp, InterruptAfter, Pause, Press, Say, WaitForAgent
@@ -131,6 +131,7 @@ def test_an_agents_own_notice_counts_or_none(tmp_path):
     assert ANNOUNCED.notice_of(PhoneAgent(agent)) == NOTICE
     assert ANNOUNCED.notice_of(PhoneAgent(agent, recording_notice="Recorded!")) == "Recorded!"
     assert ANNOUNCED.notice_of(PhoneAgent(agent, recording_notice="")) == ""
+    assert ANNOUNCED.notice_of(PhoneAgent(agent, recording_notice="off")) == ""
 
 
 @pytest.mark.parametrize(
@@ -326,8 +327,11 @@ def test_the_switch_keeps_nothing_without_the_notice_and_nothing_brings_it_back(
 
 
 def test_the_notice_is_compared_with_what_was_said():
-    assert is_same("This call is recorded", "This call is recorded.")
-    assert is_same("this call is being recorded", "This call is recorded.")
-    assert not is_same("How may I help you?", "This call is recorded.")
-    assert not is_same("", "This call is recorded.")
-    assert not is_same("", "")
+    notice = "This call is recorded."
+    assert is_said(notice, "this call is recorded")
+    assert is_said(notice, "Hello! This call is recorded. How may I help you?")
+    assert is_said("It's recorded.", "It\u2019s recorded")
+    assert not is_said(notice, "This call is not recorded.")
+    assert not is_said(notice, "How may I help you?")
+    assert not is_said(notice, "")
+    assert not is_said("", "")
