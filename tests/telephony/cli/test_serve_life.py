@@ -46,7 +46,7 @@ class Caller:
             self.greeted.set()
             return self._may_hang_up
 
-        steps = [WaitForAgent(), Until(hears_greeting, "the test"), HangUp()]
+        steps = [WaitForAgent(), Until(hears_greeting, "the test", timeout_s=300), HangUp()]
         self.call = asyncio.create_task(place_call(stream, steps, phone=self.phone))
 
     async def call_up(self, url: str) -> Caller:
@@ -118,7 +118,7 @@ def test_workers_share_a_port_and_one_that_dies_or_is_replaced_hurts_no_call_of_
             assert await number(server, 'calls_active{direction="inbound"}') == len(callers)
             os.kill(first, signal.SIGKILL)
             for caller in lost:
-                assert "1006" in (await asyncio.wait_for(caller.call, 60)).failure
+                assert "1006" in (await asyncio.wait_for(caller.call, 120)).failure
             await server.wait_for(r"worker 1 has ended, killed by signal 9; it held \d+ calls")
             assert await number(server, 'calls_active{direction="inbound"}') == len(kept)
             assert await number(server, "worker_deaths_total") == 1
