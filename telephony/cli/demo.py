@@ -27,7 +27,7 @@ def demo(
 
     A recorded human caller rings the real phone server on this machine over Twilio's media-stream protocol and talks to
     the demo agents on the offline model: a tool call, an approval, an interruption, a hand-off. The recording, its
-    timeline and the tape are saved below DATA_DIR.
+    timeline and the tape are saved below DATA_DIR, to be looked at: they are never sealed, whatever RECORDING_KEY says.
 
     Example: realtime-bridge demo
     """

@@ -1,8 +1,20 @@
-"""Commands that are tried in the tests' own process set up its logging: what they changed is put back."""
+"""Commands that are tried in the tests' own process: where they find themselves, and that they leave logging as it was."""
 
 import logging
 
 import pytest
+
+from telephony.settings import Settings
+
+
+@pytest.fixture
+def empty_directory(tmp_path, monkeypatch):
+    """The current directory, with nothing in it; no setting in the environment, and no handler of the log."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    return tmp_path
 
 
 @pytest.fixture(autouse=True)

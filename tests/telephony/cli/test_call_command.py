@@ -15,7 +15,6 @@ from support.server_process import free_port
 from support.twilio_application import TOKEN, Twilio
 
 from telephony.cli import main
-from telephony.settings import Settings
 from telephony.testing import HangUp, WaitForAgent
 from telephony.testing.twilio import Busy, Human
 
@@ -117,11 +116,8 @@ def test_a_running_server_places_the_call_by_its_api_and_the_token_is_gone_after
 
 
 @pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
+def command(empty_directory, monkeypatch, capsys):
     """Runs the program in this process: `status, out, err = await command(environment, *arguments)`"""
-    monkeypatch.chdir(tmp_path)
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
 
     def run_main(arguments):
         try:

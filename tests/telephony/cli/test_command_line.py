@@ -1,6 +1,5 @@
 """The program `realtime-bridge` as users start it: help, exit status, what it says of mistakes."""
 
-import logging
 import socket
 import subprocess
 import sys
@@ -9,21 +8,16 @@ import pytest
 from support.server_process import PROGRAM, environment
 
 from telephony.cli import main
-from telephony.settings import Settings
 
 AGENT = "from realtime_bridge import Agent\nfront_desk = Agent(name='Front desk', instructions='Greet.')\n"
 
 
 @pytest.fixture
-def company(tmp_path, monkeypatch):
-    """The current directory, with an agent in it; no settings, and the log configured as it was when all is over."""
-    (tmp_path / "my_company.py").write_text(AGENT)
-    monkeypatch.chdir(tmp_path)
+def company(empty_directory, monkeypatch):
+    """The current directory, with an agent in it."""
+    (empty_directory / "my_company.py").write_text(AGENT)
     monkeypatch.setattr(sys, "path", sys.path[:])
-    monkeypatch.setattr(logging.getLogger(), "handlers", [])
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
-    return tmp_path
+    return empty_directory
 
 
 def run(*arguments, cwd=None, **settings):

@@ -3,7 +3,6 @@
 import asyncio
 import io
 import json
-import logging
 import sys
 import zipfile
 from datetime import UTC, datetime, timedelta
@@ -11,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from telephony.cli import main
-from telephony.settings import Settings
 from telephony.store import Store
 from telephony.store.rows import CallEnd, CallRow, TurnRow
 
@@ -21,13 +19,9 @@ NOW = datetime.now(UTC)
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
+def here(empty_directory):
     """A directory with a server's data: two calls of one person, one of another."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(logging.getLogger(), "handlers", [])
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
-    (tmp_path / "data").mkdir()
+    (empty_directory / "data").mkdir()
 
     async def fill(store):
         for call_sid, caller, days in ((OLD, CALLER, 40), (NEW, CALLER, 1), (OTHERS, "+14155550199", 1)):
@@ -40,12 +34,12 @@ def here(tmp_path, monkeypatch):
                 disposition="hung up", ended_at=at, duration_ms=1, transcript=said, recording=f"calls/{call_sid}"
             )  # fmt: skip
             await store.calls.finish(call_sid, end, call=row)
-            folder = tmp_path / "data" / "calls" / call_sid
+            folder = empty_directory / "data" / "calls" / call_sid
             folder.mkdir(parents=True)
             (folder / "call.wav").write_bytes(b"RIFF")
 
-    on(tmp_path, fill)
-    return tmp_path
+    on(empty_directory, fill)
+    return empty_directory
 
 
 @pytest.fixture

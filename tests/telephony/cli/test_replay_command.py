@@ -14,7 +14,6 @@ from support.small_call import small_call
 
 from realtime_bridge.tape import Source, TapeKey, TapeWriter, read_tape
 from telephony.cli import main
-from telephony.settings import Settings
 
 SID = "CA00000000000000000000000000000001"
 
@@ -36,11 +35,8 @@ def tape(recorded, tmp_path):
 
 
 @pytest.fixture
-def replay(recorded, tmp_path, monkeypatch, capsys):
+def replay(recorded, empty_directory, monkeypatch, capsys):
     """Runs the command; returns (exit status, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv("DATA_DIR", str(recorded))
 
     def run(*arguments):

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import io
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -19,7 +18,6 @@ from realtime_bridge.tape import Source, TapeKey, TapeWriter, read_tape
 from telephony.cli import main
 from telephony.records.folder import CallFolder
 from telephony.records.record import CallRecord, Line
-from telephony.settings import Settings
 from telephony.store import Store
 from telephony.store.rows import CallEnd, CallRow, ToolRow, TurnRow
 
@@ -29,14 +27,10 @@ CALLER = "+14155550100"
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
+def here(empty_directory):
     """A directory without settings; its database, as commands find it."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(logging.getLogger(), "handlers", [])
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
-    (tmp_path / "data").mkdir()
-    return f"sqlite:///{tmp_path}/data/realtime-bridge.db"
+    (empty_directory / "data").mkdir()
+    return f"sqlite:///{empty_directory}/data/realtime-bridge.db"
 
 
 @pytest.fixture
