@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-# A caller who never stops speaking, says a model whose `speech_stopped` was lost (PROTOCOLS.md, 13).
+# A caller who never stops speaking, says a model whose `speech_stopped` was lost (tests/tapes/README.md, 13).
 _SPEECH_S_MAX = 30.0
 # From the end of the caller's speech to the reply that the server creates by itself.
 _SERVER_REPLY_S_MAX = 3.0

@@ -25,7 +25,7 @@ from realtime_bridge.session.usage import Tokens, cost, tokens_of, transcription
 from realtime_bridge.transport.base import ItemCut
 from realtime_bridge.wire import Item, Response, client, server
 
-# PROTOCOLS.md: the account cannot go on.
+# The account cannot go on: https://platform.openai.com/docs/guides/error-codes
 _FATAL = frozenset({"insufficient_quota", "invalid_api_key", "account_deactivated", "billing_hard_limit_reached"})
 # Part of an ordinary conversation: two sides acting at the same moment.
 _HARMLESS = frozenset(
