@@ -101,17 +101,17 @@ class House:
             return answer.status, await answer.read()
 
     async def until_api(self, method, path, wanted, seconds=60):
-        """The body's part that is wanted, as soon as it is there."""
-        body = None
+        """The body's part that is wanted, as soon as it is there (errors may come first: a call that is not known yet)."""
+        status, body = None, None
         try:
             async with asyncio.timeout(seconds):
                 while True:
-                    _, body = await self.api(method, path)
-                    if found := wanted(body):
+                    status, body = await self.api(method, path)
+                    if status == 200 and (found := wanted(body)):
                         return found
                     await asyncio.sleep(0.1)
         except TimeoutError:
-            raise AssertionError(f"{path} is {body}") from None
+            raise AssertionError(f"{path} answers {status}: {body}") from None
 
     async def until_agent_said(self, call, text):
         """Until the caller has heard this to its end; then hang up for him."""
