@@ -7,7 +7,7 @@ chat endpoint will do.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -40,21 +40,23 @@ class _Answer(msgspec.Struct):
 class ModelJudge:
     """Call it with questions; it returns the verdicts. Raises TransportError when the model does not answer as it should."""
 
-    def __init__(self, client: openai.OpenAI, model: str) -> None:
+    def __init__(self, client: Callable[[], openai.OpenAI], model: str) -> None:
+        """`client` makes one; it is closed when its questions are answered, and its connections with it."""
         self._client = client
         self._model = model
 
     def __call__(self, questions: Sequence[Question]) -> Mapping[Question, Verdict]:
-        return {question: self._judge(question) for question in questions}
+        with self._client() as client:
+            return {question: self._judge(client, question) for question in questions}
 
-    def _judge(self, question: Question) -> Verdict:
+    def _judge(self, client: openai.OpenAI, question: Question) -> Verdict:
         from openai import OpenAIError  # noqa: PLC0415 - slow to load, and few tests have a judge
 
         lines = "\n".join(f"{number}: {text[:LINE_CHARS_MAX]}" for number, text in enumerate(question.lines, start=1))
         answer = ""
         for _ in range(TRIES):
             try:
-                reply = self._client.chat.completions.create(
+                reply = client.chat.completions.create(
                     model=self._model,
                     messages=[
                         {"role": "system", "content": _ORDERS},
@@ -85,19 +87,13 @@ def judge_of(settings: Settings) -> ModelJudge:
     from openai import OpenAI  # noqa: PLC0415 - as above
 
     if settings.local_llm_base_url is not None and settings.local_llm_model is not None:
-        key = settings.local_llm_api_key
-        client = OpenAI(
-            base_url=settings.local_llm_base_url,
-            api_key=key.get_secret_value() if key else "none",
-            timeout=TIMEOUT_S,
-        )
-        return ModelJudge(client, settings.local_llm_model)
-    if settings.openai_api_key is None:
+        url, key, model = settings.local_llm_base_url, settings.local_llm_api_key, settings.local_llm_model
+    elif settings.openai_api_key is not None:
+        url, key, model = settings.openai_base_url, settings.openai_api_key, settings.judge_model
+    else:
         raise MisuseError(
             "a meaning is judged by a model: set OPENAI_API_KEY, or LOCAL_LLM_BASE_URL and LOCAL_LLM_MODEL, "
             "or expect words or a pattern instead"
         )
-    client = OpenAI(
-        base_url=settings.openai_base_url, api_key=settings.openai_api_key.get_secret_value(), timeout=TIMEOUT_S
-    )
-    return ModelJudge(client, settings.judge_model)
+    secret = key.get_secret_value() if key is not None else "none"
+    return ModelJudge(lambda: OpenAI(base_url=url, api_key=secret, timeout=TIMEOUT_S), model)

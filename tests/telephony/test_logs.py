@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import re
 
 import pytest
 
@@ -89,7 +90,7 @@ def test_secrets_and_numbers_are_masked_in_messages_arguments_and_tracebacks(cap
         log.exception("call from %s", number, stack_info=True)
     said = capsys.readouterr().err
     assert said.count("***671") == 3, "in the message, in the error and in its cause"
-    assert "555" not in said
+    assert not re.search(r"555\D?2", said), "times of day hold all sorts of digits"
     assert "the auth token" not in said
 
 

@@ -305,7 +305,7 @@ async def neither_numbers_nor_secrets_are_in_the_log(house):
     call = await house.ring(TURN, HangUp(), from_="+14155550015")
     await call.until_status("completed")
     await house.stored(call.sid)
-    assert call.sid in house.server.log
+    await house.until(lambda: call.sid in house.server.log, "line about the call")
     for hidden in ("4155550015", TOKEN, "sk-offline-0123456789"):
         assert hidden not in house.server.log
 
